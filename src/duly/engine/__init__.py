@@ -1,0 +1,22 @@
+"""What happens next: firing, claiming, leases, attempts, and noticing who died."""
+
+from duly.engine.clock import SystemClock
+from duly.engine.context import Context, Window
+from duly.engine.instance import Engine, Plan
+from duly.engine.keeper import ThreadKeeper
+from duly.engine.ports import Clock, Keeper, Ports, Processes
+from duly.engine.processes import HostProcesses
+
+__all__ = [
+    "Clock",
+    "Context",
+    "Engine",
+    "HostProcesses",
+    "Keeper",
+    "Plan",
+    "Ports",
+    "Processes",
+    "SystemClock",
+    "ThreadKeeper",
+    "Window",
+]

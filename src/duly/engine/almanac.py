@@ -1,0 +1,130 @@
+"""What lies ahead, and when to look: alarms set from the store's clock.
+
+The store says what its clock shows and when the next thing is due. The difference of the two
+is a duration, which this machine counts on its own monotonic clock; the two clocks are never
+compared (P13). Hints from other processes move alarms; a slow jittered look (`beat`) is the
+net under hints that were lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from duly.core.fleet import Horizon
+from duly.stores.base import Signal, WakeUp
+
+
+class Alarm:
+    """An event that sets itself at a moment of the loop's clock."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self.at: float | None = None
+
+    def set_at(self, at: float | None) -> None:
+        """Ring at `at` and not before; None: not at all."""
+        self._stop()
+        self._event.clear()
+        self._start(at)
+
+    def no_later_than(self, at: float) -> None:
+        """Ring at `at`, unless it rings earlier anyway."""
+        if self._event.is_set() or (self.at is not None and self.at <= at):
+            return
+        self._stop()
+        self._start(at)
+
+    def ring(self) -> None:
+        """Ring now."""
+        self._stop()
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Wait until it rings; it goes on ringing until it is set anew."""
+        await self._event.wait()
+
+    @property
+    def rings(self) -> bool:
+        """Whether it rings."""
+        return self._event.is_set()
+
+    def _start(self, at: float | None) -> None:
+        self.at = at
+        if at is not None:
+            loop = asyncio.get_running_loop()
+            if at <= loop.time():
+                self._event.set()
+            else:
+                self._timer = loop.call_at(at, self._event.set)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Almanac:
+    """The alarms of one instance, and the hints it hears."""
+
+    def __init__(self) -> None:
+        self.fire = Alarm()  # a schedule or a backlog is due
+        self.wake = Alarm()  # a run in `later` is due
+        self.expiry = Alarm()  # another holder's lease has ended, unless it was renewed
+        self.ready = asyncio.Event()  # something may be claimable
+        self.fleet = asyncio.Event()  # somebody came or went
+        self.look = asyncio.Event()  # the horizon must be read again
+        self.emptied_at = 0.0  # when somebody last said that nothing is left to claim
+        self.suspects = False
+        self._ahead: tuple[datetime, float] | None = None  # store's clock, loop's clock
+        self._on_cancel: Callable[[str], None] | None = None
+
+    def on_cancel(self, asked: Callable[[str], None]) -> None:
+        """Call `asked` with a run's id when somebody asks for its cancelling."""
+        self._on_cancel = asked
+
+    def note(self, horizon: Horizon) -> None:
+        """Set every alarm from a fresh horizon."""
+        now = asyncio.get_running_loop().time()
+        self._ahead = (horizon.now, now)
+        self.fire.set_at(self._moment(horizon.next_fire))
+        self.wake.set_at(self._moment(horizon.next_wake))
+        self.expiry.set_at(self._moment(horizon.next_expiry))
+        self.suspects = horizon.suspects
+        if horizon.ready or horizon.suspects:
+            self.ready.set()
+
+    def hear(self, hint: WakeUp) -> None:
+        """Act on a hint; called on the event loop, possibly for this process's own doing."""
+        if hint.signal is Signal.READY:
+            self.ready.set()
+        elif hint.signal is Signal.DUE:
+            self._sooner(hint.detail)
+        elif hint.signal is Signal.FIRED:
+            self._handled(hint.detail)
+        elif hint.signal is Signal.EMPTY:
+            self.emptied_at = asyncio.get_running_loop().time()
+        elif hint.signal is Signal.FLEET:
+            self.fleet.set()
+        elif hint.signal is Signal.CANCEL and self._on_cancel is not None:
+            self._on_cancel(hint.detail)
+
+    def _sooner(self, detail: str) -> None:
+        """Something became due at an instant (ISO text), or at one that was not told."""
+        self.look.set()
+
+    def _handled(self, detail: str) -> None:
+        """Somebody fired what was due; the next is at `detail`, or nothing is."""
+        loop_now = asyncio.get_running_loop().time()
+        if self.fire.at is not None and self.fire.at > loop_now:
+            return
+        self.fire.set_at(self._moment(datetime.fromisoformat(detail)) if detail else None)
+
+    def _moment(self, instant: datetime | None) -> float | None:
+        """Put an instant of the store's clock on the loop's clock."""
+        if instant is None or self._ahead is None:
+            return None
+        then, at = self._ahead
+        return at + (instant - then).total_seconds()

@@ -1,0 +1,245 @@
+"""Attempts: a claimed run's function is called, and its end becomes an `Ending`.
+
+Coroutines run as tasks of the event loop, functions on threads. Whatever happens in user code
+ends up as data here; nothing user code raises leaves this module. An ending that would be
+untrue is not written: a run whose boot was declared dead ends in silence, because it is in
+other hands already, and the fence would refuse the word anyway.
+
+A thread that ran over its time keeps its slot, and its run is not retried, until the thread
+returns or the process is gone: nobody else may do the work while it might still be doing it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, timedelta, tzinfo
+from typing import Any
+
+import msgspec
+
+from duly.core.rules import MAX_PAYLOAD
+from duly.core.runs import Ending
+from duly.core.states import RunVerb
+from duly.core.tasks import Task
+from duly.engine.context import Context
+from duly.engine.hands import Holding
+from duly.engine.ports import Clock
+from duly.engine.threads import Threads
+from duly.errors import DulyError, InvalidValue, WorkCancelled
+
+MAX_ERROR = 8000
+"""Characters of an error that are kept: the end of it, where the cause stands."""
+
+LOST = "its boot was declared dead"
+HANDED_BACK = "handed back at a stop"
+
+Ended = Callable[[Holding, Ending | None], None]
+"""Called once per attempt that ended; the ending is None when there is nothing to write."""
+
+
+class Attempts:
+    """Runs attempts within the slots; `ended` hears of each end, `started` of each start."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        clock: Clock,
+        threads: Threads,
+        *,
+        slots: int,
+        zones: Mapping[str, tzinfo],
+    ) -> None:
+        self._tasks, self._clock, self._threads, self._zones = tasks, clock, threads, zones
+        self._slots = slots
+        self._waiting: deque[Holding] = deque()
+        self._running: set[Holding] = set()
+        self.ended: Ended = lambda holding, ending: None
+        self.started: Callable[[Holding], None] = lambda holding: None
+        self.trusted: Callable[[], bool] = lambda: True
+
+    @property
+    def coroutines(self) -> int:
+        """How many coroutines run or wait for a slot."""
+        return len(self._running) + len(self._waiting)
+
+    def start(self, holding: Holding) -> None:
+        """Start an attempt now, or as soon as a slot is free."""
+        task = self._tasks[holding.claimed.task]
+        if not task.is_async:
+            self._begin(holding, self._in_thread(holding, task))
+        elif len(self._running) < self._slots:
+            self._running.add(holding)
+            self._begin(holding, self._in_loop(holding, task))
+        else:
+            self._waiting.append(holding)
+
+    def _begin(self, holding: Holding, work: Any) -> None:
+        if not self.trusted():
+            work.close()
+            self._running.discard(holding)
+            self.ended(holding, None)
+            return
+        holding.started = True
+        self.started(holding)
+        holding.handle = asyncio.get_running_loop().create_task(work)
+
+    def stop(self, holding: Holding, why: str) -> None:
+        """Ask an attempt to stop: a coroutine at once, a thread at its next `check`."""
+        holding.cancel = why
+        if not holding.started:
+            if holding in self._waiting:
+                self._waiting.remove(holding)
+            self.ended(holding, self._stopped(holding))
+        elif holding.handle is not None and self._tasks[holding.claimed.task].is_async:
+            holding.handle.cancel()
+
+    def unstarted(self) -> list[Holding]:
+        """Return the attempts that wait for a slot."""
+        return list(self._waiting)
+
+    # --- coroutines -----------------------------------------------------------------------
+
+    async def _in_loop(self, holding: Holding, task: Task) -> None:
+        ending: Ending | None
+        try:
+            arguments = task.decode(holding.claimed.args)
+            if task.context is not None:
+                arguments[task.context] = self._context(holding)
+            if task.timeout is None:
+                result = await task.fn(**arguments)
+            else:
+                result = await self._timed(task.fn(**arguments), task.timeout)
+            ending = self._succeeded(holding, result)
+        except asyncio.CancelledError:
+            ending = self._stopped(holding)
+        except BaseException as error:
+            ending = self._failed(holding, task, error)
+        self._running.discard(holding)
+        self.ended(holding, ending)
+        self._start_waiting()
+
+    async def _timed(self, work: Any, limit: timedelta) -> Any:
+        bound = asyncio.timeout(limit.total_seconds())
+        try:
+            async with bound:
+                return await work
+        except TimeoutError:
+            if bound.expired():
+                raise TimeoutError(f"ran longer than its timeout of {limit}") from None
+            raise
+
+    def _start_waiting(self) -> None:
+        while self._waiting and len(self._running) < self._slots:
+            holding = self._waiting.popleft()
+            self._running.add(holding)
+            self._begin(holding, self._in_loop(holding, self._tasks[holding.claimed.task]))
+
+    # --- threads --------------------------------------------------------------------------
+
+    async def _in_thread(self, holding: Holding, task: Task) -> None:
+        try:
+            arguments = task.decode(holding.claimed.args)
+        except InvalidValue as error:
+            self.ended(holding, self._failed(holding, task, error))
+            return
+        if task.context is not None:
+            arguments[task.context] = self._context(holding)
+        future = self._threads.submit(lambda: task.fn(**arguments))
+        overtime = None
+        if task.timeout is not None:
+            late = f"ran longer than its timeout of {task.timeout}"
+            seconds = task.timeout.total_seconds()
+            overtime = asyncio.get_running_loop().call_later(seconds, _overtime, holding, late)
+        ending = await self._await_thread(holding, task, future)
+        if overtime is not None:
+            overtime.cancel()
+        self.ended(holding, ending)
+
+    async def _await_thread(
+        self, holding: Holding, task: Task, future: asyncio.Future[Any]
+    ) -> Ending | None:
+        """Wait for the thread itself, whoever gives up in between."""
+        try:
+            return self._succeeded(holding, await asyncio.shield(future))
+        except WorkCancelled as error:
+            if holding.cancel is None or _is_overtime(holding):
+                return self._failed(holding, task, error)
+            return self._stopped(holding)
+        except BaseException as error:
+            return self._failed(holding, task, error)
+
+    # --- endings --------------------------------------------------------------------------
+
+    def _context(self, holding: Holding) -> Context:
+        return Context(holding, self._zones.get(holding.claimed.schedule or "", UTC))
+
+    def _succeeded(self, holding: Holding, result: Any) -> Ending:
+        claimed = holding.claimed
+        try:
+            encoded = None if result is None else msgspec.json.encode(result)
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            return self._fail(holding, f"its result cannot be kept as JSON: {error}")
+        if encoded is not None and len(encoded) > MAX_PAYLOAD:
+            return self._fail(
+                holding,
+                f"expected its result to be at most {MAX_PAYLOAD:,} bytes as JSON,"
+                f" got {len(encoded):,}; store it elsewhere and return a reference",
+            )
+        return Ending(
+            run=claimed.id,
+            epoch=claimed.epoch,
+            verb=RunVerb.COMPLETE,
+            result=encoded,
+            limited=claimed.limit_key is not None,
+        )
+
+    def _failed(self, holding: Holding, task: Task, error: BaseException) -> Ending:
+        claimed = holding.claimed
+        text = "".join(traceback.format_exception(error))[-MAX_ERROR:]
+        permanent = isinstance(error, DulyError) and error.permanent
+        delay = task.retry.delay(claimed.failures + 1, self._clock.draw())
+        if delay is None or permanent:
+            return self._fail(holding, text)
+        return Ending(
+            run=claimed.id,
+            epoch=claimed.epoch,
+            verb=RunVerb.RETRY,
+            error=text,
+            delay_us=delay // timedelta(microseconds=1),
+            limited=claimed.limit_key is not None,
+        )
+
+    def _fail(self, holding: Holding, text: str) -> Ending:
+        claimed = holding.claimed
+        return Ending(
+            run=claimed.id,
+            epoch=claimed.epoch,
+            verb=RunVerb.FAIL,
+            error=text,
+            limited=claimed.limit_key is not None,
+        )
+
+    def _stopped(self, holding: Holding) -> Ending | None:
+        claimed, why = holding.claimed, holding.cancel
+        if why == LOST:
+            return None
+        cancelled = why is not None and why != HANDED_BACK
+        return Ending(
+            run=claimed.id,
+            epoch=claimed.epoch,
+            verb=RunVerb.CANCEL if cancelled else RunVerb.RELEASE,
+            reason=why or "its task was cancelled from within",
+            limited=claimed.limit_key is not None,
+        )
+
+
+def _overtime(holding: Holding, late: str) -> None:
+    if holding.cancel is None:
+        holding.cancel = late
+
+
+def _is_overtime(holding: Holding) -> bool:
+    return holding.cancel is not None and holding.cancel.startswith("ran longer than its timeout")

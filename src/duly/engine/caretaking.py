@@ -1,0 +1,173 @@
+"""Presence, and the chores that keep a store small and honest.
+
+`Looking` shows this instance's presence and reads the horizon in one statement, on hints and
+at a slow jittered pace: the net under every hint that was lost. `Caretaking` does the rest,
+one instance for the fleet: work that nobody has code for is set aside and reported, orphaned
+schedules retire, expired runs end, old rows go. An idle instance costs two statements a minute.
+
+The watcher of lateness runs on every instance, so that it never depends on the one that fires:
+an occurrence that is overdue opens an incident, which closes when firing has caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from duly import events
+from duly.core.fleet import Horizon, Incident
+from duly.engine.almanac import Almanac
+from duly.engine.ports import Clock
+from duly.engine.roster import Roster
+from duly.engine.telling import Telling
+from duly.stores.base import Retention, Store
+
+OVERDUE = timedelta(seconds=10)
+LATE = "schedule.late"
+NO_CODE = "task.unknown"
+
+
+class Looking:
+    """A supervised loop: presence and the horizon."""
+
+    name = "looking"
+
+    def __init__(
+        self, store: Store, almanac: Almanac, clock: Clock, telling: Telling, *, every: timedelta
+    ) -> None:
+        self._store, self._almanac, self._clock, self._telling = store, almanac, clock, telling
+        self._every_s = every.total_seconds()
+        self.boot: UUID | None = None
+        self.queues: Sequence[str] = ()
+        self.tasks: Sequence[str] = ()
+        self.beats = 0
+        self.late = False
+        self.dead = asyncio.Event()
+
+    async def ready(self) -> None:
+        """Wait for a hint that the horizon moved, or for the slow pace."""
+        wait_s = self._every_s * (0.9 + 0.2 * self._clock.draw())
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._almanac.look.wait()
+        except TimeoutError:
+            self.beats += 1
+
+    async def turn(self) -> None:
+        """Look once."""
+        await self.look()
+
+    async def look(self) -> Horizon:
+        """Show presence, read the horizon, set the alarms."""
+        self._almanac.look.clear()
+        assert self.boot is not None, "an instance looks after it registered"
+        boot = self.boot
+        horizon = await self._store.beat(boot, queues=self.queues, tasks=self.tasks)
+        self._almanac.note(horizon)
+        if not horizon.alive and boot == self.boot:
+            self.dead.set()
+        await self._judge_lateness(horizon)
+        return horizon
+
+    async def _judge_lateness(self, horizon: Horizon) -> None:
+        late = horizon.next_fire is not None and horizon.next_fire < horizon.now - OVERDUE
+        if late == self.late:
+            return
+        self.late = late
+        if late:
+            assert horizon.next_fire is not None, "what is late has an instant"
+            incident = Incident(
+                kind=LATE,
+                subject="firing",
+                severity="critical",
+                summary=f"nothing fired since {horizon.next_fire.isoformat()} was due",
+                evidence={"due": horizon.next_fire.isoformat(), "seen_by": str(self.boot)},
+            )
+            await open_incident(self._store, self._telling, incident)
+        elif await self._store.close_incident(LATE, "firing"):
+            self._telling.emit(events.IncidentClosed(kind=LATE, subject="firing"))
+
+
+class Caretaking:
+    """A supervised loop: the chores, done by one instance of the fleet."""
+
+    name = "caretaking"
+
+    def __init__(
+        self,
+        store: Store,
+        almanac: Almanac,
+        roster: Roster,
+        *,
+        clock: Clock,
+        telling: Telling,
+        keep: Retention,
+    ) -> None:
+        self._store, self._almanac, self._roster = store, almanac, roster
+        self._clock, self._telling, self._keep = clock, telling, keep
+        self._turns = 0
+        self._shelved: set[str] = set()
+
+    async def ready(self) -> None:
+        """Wait about a minute."""
+        await self._clock.pause(55 + 10 * self._clock.draw())
+
+    async def turn(self) -> None:
+        """Set aside what nobody has code for; every tenth time, the slow chores too."""
+        if self._roster.rank("caretaking") > 0:
+            return
+        self._turns += 1
+        await self._shelve()
+        if self._turns % 10 == 1:
+            self._almanac.fleet.set()
+            await self._store.promote()
+            expired = await self._store.expire()
+            if expired:
+                self._telling.emit(events.RunExpired(count=expired))
+            await self._orphan()
+            await self._prune()
+
+    async def _shelve(self) -> None:
+        moved = await self._store.shelve()
+        for task, count in moved.items():
+            incident = Incident(
+                kind=NO_CODE,
+                subject=task,
+                severity="critical",
+                summary=f"{count} runs of {task} wait: no live instance carries that task",
+                evidence={"task": task, "runs": str(count)},
+            )
+            await open_incident(self._store, self._telling, incident)
+            self._shelved.add(task)
+
+    async def _orphan(self) -> None:
+        for name in await self._store.orphan(timedelta(minutes=10)):
+            self._telling.emit(
+                events.ScheduleOrphaned(
+                    schedule=name, by="duly", reason="no live or recent instance declares it"
+                )
+            )
+
+    async def _prune(self) -> None:
+        while True:
+            removed = await self._store.prune(self._keep)
+            count = removed.runs + removed.keys + removed.instances + removed.incidents
+            if count == 0:
+                return
+            self._telling.emit(events.StorePruned(count=count))
+            await self._clock.pause(0.2)
+
+
+async def open_incident(store: Store, telling: Telling, incident: Incident) -> None:
+    """Open an incident, and tell of it if it was not open before."""
+    if await store.open_incident(incident):
+        telling.emit(
+            events.IncidentOpened(
+                kind=incident.kind,
+                subject=incident.subject,
+                severity=incident.severity,
+                summary=incident.summary,
+            )
+        )

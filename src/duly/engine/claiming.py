@@ -1,0 +1,178 @@
+"""Claiming: taking ready runs, as many as there is room for, and no more often than needed.
+
+A claim is asked for when something is said to be ready and there is room. Its id is made and
+announced before it is sent; while its answer is unknown the same id is sent again, so that a
+lost answer costs a repetition, not a run. Coroutines and threads have rooms of their own, and
+are claimed apart when a process has tasks of both kinds.
+
+Short work is claimed ahead: as much as ended lately within `AHEAD_S`. What was claimed ahead
+and still waits after a second is handed back to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from uuid import UUID
+
+import msgspec
+
+from duly.core.runs import SUSPECT_QUEUE
+from duly.core.tasks import Task
+from duly.engine.almanac import Almanac
+from duly.engine.attempts import Attempts
+from duly.engine.hands import Hands, Holding
+from duly.engine.lease import Lease
+from duly.engine.ports import Clock
+from duly.engine.roster import Roster
+from duly.engine.threads import Threads
+from duly.stores.base import Signal, Store, WakeUp
+
+AHEAD_S = 0.02
+AHEAD_MOST = 1000
+BATCH = 500
+TURN_S = 0.004
+"""How long each place in the order waits for those before it."""
+
+
+class Room(msgspec.Struct):
+    """One kind of work: its tasks, and how many more runs of it may be taken."""
+
+    tasks: tuple[str, ...]
+    free: Callable[[], int]
+
+
+class Claiming:
+    """A supervised loop: `ready` waits for work and room, `turn` makes one claim per room."""
+
+    name = "claiming"
+
+    def __init__(
+        self,
+        store: Store,
+        hands: Hands,
+        lease: Lease,
+        *,
+        almanac: Almanac,
+        roster: Roster,
+        attempts: Attempts,
+        clock: Clock,
+    ) -> None:
+        self._store, self._hands, self._lease = store, hands, lease
+        self._almanac, self._roster, self._attempts = almanac, roster, attempts
+        self._clock = clock
+        self.boot: UUID | None = None
+        self.queues: tuple[str, ...] = ("default",)
+        self.rooms: tuple[Room, ...] = ()
+        self.freed = asyncio.Event()
+        self.freed.set()
+        self.open = True
+        self.ahead = 0
+        self.buried: Callable[[], None] = lambda: None
+        self.claimed: Callable[[Holding], None] = lambda holding: None
+        self._unanswered: dict[int, UUID] = {}  # room -> the claim that is to be sent again
+
+    def make_rooms(self, tasks: Mapping[str, Task], slots: int, threads: Threads) -> None:
+        """Set up one room for coroutines and one for threads, as far as there are such tasks."""
+        quick = tuple(sorted(name for name, task in tasks.items() if task.is_async))
+        slow = tuple(sorted(name for name, task in tasks.items() if not task.is_async))
+        rooms = [
+            Room(quick, lambda: slots + self.ahead - self._in_hand(tasks, threads=False)),
+            Room(slow, lambda: threads.slots - self._in_hand(tasks, threads=True)),
+        ]
+        self.rooms = tuple(room for room in rooms if room.tasks)
+
+    def _in_hand(self, tasks: Mapping[str, Task], *, threads: bool) -> int:
+        if not self._mixed:
+            return len(self._hands)
+        held = self._hands.held.values()
+        return sum(tasks[one.claimed.task].is_async is not threads for one in held)
+
+    @property
+    def _mixed(self) -> bool:
+        return len(self.rooms) > 1
+
+    async def ready(self) -> None:
+        """Wait until something is said to be ready and there is room for it."""
+        while True:
+            if not self._unanswered:
+                await self._almanac.ready.wait()
+                await self._await_turn()
+            if self.open and any(room.free() > 0 for room in self.rooms):
+                return
+            self.freed.clear()
+            await self.freed.wait()
+
+    async def _await_turn(self) -> None:
+        """Let those before this instance in the order go first; skip if they left nothing."""
+        if self._hands.held or self._roster.alone:
+            return
+        rank = self._roster.rank(f"claim {self._lease.remaining_s // 10}")
+        if rank == 0:
+            return
+        heard = asyncio.get_running_loop().time()
+        await self._clock.pause(min(rank, 25) * TURN_S)
+        if self._almanac.emptied_at > heard:
+            self._almanac.ready.clear()
+            await self._almanac.ready.wait()
+
+    async def turn(self) -> None:
+        """Claim for each room that has place. Raises `StoreUnavailable` when the store is away."""
+        self._almanac.ready.clear()
+        left = False
+        for number, room in enumerate(self.rooms):
+            free = min(room.free(), BATCH)
+            if free > 0 and self.open:
+                left |= await self._claim(number, room.tasks, free) >= free
+            elif room.free() <= 0:
+                left = True
+        if left:
+            self._almanac.ready.set()
+        elif not self._roster.alone:
+            await self._store.tell(WakeUp(Signal.EMPTY))
+        if self._almanac.suspects and not self._hands.busy and not left:
+            await self._claim_suspect()
+
+    async def _claim(
+        self, number: int, tasks: tuple[str, ...], limit: int, queues: tuple[str, ...] = ()
+    ) -> int:
+        if self.boot is None:
+            return 0
+        boot = self.boot
+        claim = self._unanswered.get(number) or self._clock.new_id()
+        await self._hands.announce(claim)
+        self._unanswered[number] = claim
+        sent = self._clock.monotonic()
+        answer = await self._store.claim(
+            boot,
+            claim,
+            queues=queues or self.queues,
+            tasks=tasks,
+            limit=limit,
+            lease=self._lease.length,
+        )
+        del self._unanswered[number]
+        if boot != self.boot:
+            self._hands.take(claim, ())
+            return 0
+        if not answer.alive:
+            self._hands.take(claim, ())
+            self.buried()
+            return 0
+        self._lease.prolonged(sent)
+        for holding in self._hands.take(claim, answer.runs):
+            self.claimed(holding)
+            self._attempts.start(holding)
+        return len(answer.runs)
+
+    async def _claim_suspect(self) -> None:
+        """Take one suspect into empty hands, and nothing else until it ended."""
+        self._almanac.suspects = False
+        tasks = tuple(name for room in self.rooms for name in room.tasks)
+        if not await self._claim(-1, tasks, 1, (SUSPECT_QUEUE,)):
+            return
+        self.open = False
+        await self._hands.empty()
+        self.open = True
+        self._almanac.ready.set()
+        self._almanac.suspects = True

@@ -1,0 +1,51 @@
+"""The one place that reads clocks and chance.
+
+Everything else is given time as an argument, or a `Clock`. `monotonic` is `CLOCK_BOOTTIME`
+where the system has it, because a suspended host's leases go on running elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+from duly.core.ids import uuid7
+
+
+class SystemClock:
+    """The machine's clock, and a random source of its own (never the global one)."""
+
+    def __init__(self) -> None:
+        self._random = random.SystemRandom()
+        self._bits = random.Random(self._random.getrandbits(128))
+        self._last_ms = 0
+
+    def now(self) -> datetime:
+        """Return the wall clock, aware UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds since the host booted, time asleep included where that is known."""
+        return _boottime()
+
+    def draw(self) -> float:
+        """Return an even random number in [0, 1)."""
+        return self._bits.random()
+
+    def new_id(self) -> UUID:
+        """Return a fresh UUIDv7; those of one process never go back in time."""
+        self._last_ms = max(self._last_ms, time.time_ns() // 1_000_000)
+        return uuid7(self._last_ms, self._bits.getrandbits(74))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait by the event loop's clock."""
+        await asyncio.sleep(seconds)
+
+
+def _boottime() -> float:
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()

@@ -1,0 +1,93 @@
+"""Firing: schedules that are due, and runs whose time has come.
+
+The almanac's alarms ring at the store's next instant. The first instance in the order acts at
+once; the others a moment later, unless they hear that it is done. After firing, the horizon is
+read anew and told to all, so that one firing costs a handful of statements, however many
+instances there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from duly.core.fleet import Horizon
+from duly.engine.almanac import Alarm, Almanac
+from duly.engine.ports import Clock
+from duly.engine.roster import Roster
+from duly.stores.base import Fired, Signal, Store, WakeUp
+
+TURN_S = 0.025
+"""How long each place in the order waits for those before it."""
+
+
+class Firing:
+    """A supervised loop: fires what is due and drains backlogs."""
+
+    name = "firing"
+
+    def __init__(
+        self,
+        store: Store,
+        almanac: Almanac,
+        roster: Roster,
+        clock: Clock,
+        *,
+        look: Callable[[], Awaitable[Horizon]],
+    ) -> None:
+        self._store, self._almanac, self._roster, self._clock = store, almanac, roster, clock
+        self._look = look
+        self.fired: Callable[[Fired], None] = lambda fired: None
+
+    async def ready(self) -> None:
+        """Wait until something is due and it is this instance's turn."""
+        await _await_turn(self._almanac.fire, self._roster, self._clock, topic="fire")
+
+    async def turn(self) -> None:
+        """Fire one batch; while more is due, the alarm goes on ringing."""
+        fired = await self._store.fire(new_id=self._clock.new_id)
+        self.fired(fired)
+        if fired.more and fired.judged:
+            return
+        horizon = await self._look()
+        if not self._roster.alone:
+            instant = horizon.next_fire.isoformat() if horizon.next_fire else ""
+            await self._store.tell(WakeUp(Signal.FIRED, instant))
+
+
+class Promoting:
+    """A supervised loop: makes runs ready whose time has come."""
+
+    name = "promoting"
+
+    def __init__(
+        self,
+        store: Store,
+        almanac: Almanac,
+        roster: Roster,
+        clock: Clock,
+        *,
+        look: Callable[[], Awaitable[Horizon]],
+    ) -> None:
+        self._store, self._almanac, self._roster, self._clock = store, almanac, roster, clock
+        self._look = look
+
+    async def ready(self) -> None:
+        """Wait until a run's time has come and it is this instance's turn."""
+        await _await_turn(self._almanac.wake, self._roster, self._clock, topic="promote")
+
+    async def turn(self) -> None:
+        """Promote one batch, and look ahead."""
+        await self._store.promote()
+        await self._look()
+
+
+async def _await_turn(alarm: Alarm, roster: Roster, clock: Clock, *, topic: str) -> None:
+    """Wait for the alarm, then for those before this instance in the order."""
+    while True:
+        await alarm.wait()
+        rank = 0 if roster.alone else roster.rank(topic)
+        if rank == 0:
+            return
+        await clock.pause(min(rank, 10) * TURN_S)
+        if alarm.rings:
+            return

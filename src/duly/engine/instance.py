@@ -1,0 +1,377 @@
+"""An instance: one process's part in the fleet, from its first beat to its last.
+
+    start:  open the store, register a boot, declare schedules, begin the loops
+    run:    loops fire, claim, settle, watch; the keeper renews the lease on its own thread
+    buried: the store says this boot is dead. What was in hand is others' now: its work is
+            cancelled, nothing of it is written, and the process goes on under a new boot
+    stop:   claim nothing more; hand back what has not started; let work end within the
+            grace; cancel and hand back the rest; leave. Threads that do not end go last.
+
+The store may be away at the start and at any later time: every step is tried again until it
+answers, the process stays up, and nobody gives up for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta, tzinfo
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from duly import events
+from duly.core.fleet import Instance, Renewal
+from duly.core.runs import Answer, Ending
+from duly.core.schedules import Declared, Definition
+from duly.core.tasks import Task
+from duly.engine.almanac import Almanac
+from duly.engine.attempts import HANDED_BACK, LOST, Attempts
+from duly.engine.caretaking import NO_CODE, Caretaking, Looking
+from duly.engine.claiming import Claiming
+from duly.engine.firing import Firing, Promoting
+from duly.engine.hands import Hands, Holding
+from duly.engine.lease import Lease
+from duly.engine.ports import Keeper, Ports
+from duly.engine.roster import Roster
+from duly.engine.settling import Settling
+from duly.engine.supervising import EXIT_GAVE_UP, Supervisor
+from duly.engine.telling import Telling
+from duly.engine.threads import Threads
+from duly.engine.watching import Reaping, Watching
+from duly.errors import EnvironmentFailure, Refused
+from duly.events import Bus
+from duly.stores.base import Presence, Retention, Signal, Store, WakeUp
+
+HANDED_BACK_AFTER_S = 1.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What an instance is to do, and how; durations as in `config.EngineSettings`."""
+
+    owner: str
+    version: str
+    tasks: Mapping[str, Task]
+    definitions: Sequence[Definition] = ()
+    zones: Mapping[str, tzinfo] = {}
+    queues: tuple[str, ...] = ("default",)
+    slots: int = 100
+    threads: int = 8
+    lease: timedelta = timedelta(seconds=15)
+    renewal: timedelta = timedelta(seconds=5)
+    margin: timedelta = timedelta(seconds=3)
+    presence: timedelta = timedelta(seconds=30)
+    stop_grace: timedelta = timedelta(seconds=30)
+    loop_failures: int = 5
+    keep: Retention = Retention()
+
+
+class Engine:
+    """One instance. `start`, then wait for `ended`, then `stop`; not used twice."""
+
+    def __init__(self, store: Store, plan: Plan, *, ports: Ports, bus: Bus) -> None:
+        self._store, self._plan, self._ports = store, plan, ports
+        clock = ports.clock
+        self.boot: UUID = clock.new_id()
+        self.telling = Telling(bus, clock)
+        self.hands, self.almanac, self.roster = Hands(), Almanac(), Roster(self.boot)
+        self.threads = Threads(plan.threads)
+        self.lease = Lease(clock, self.hands, length=plan.lease, margin=plan.margin)
+        self.supervisor = Supervisor(clock, self.telling, threshold=plan.loop_failures)
+        self.attempts = Attempts(
+            plan.tasks, clock, self.threads, slots=plan.slots, zones=plan.zones
+        )
+        self._make_loops()
+        self._keeper: Keeper = ports.keeper()
+        self._presence: Presence | None = None
+        self._unlisten: Any = None
+        self._reborn: asyncio.Task[None] | None = None
+        self._rate, self._settled_at = 0.0, 0.0
+        self.stopping = False
+        self.ready = False
+
+    def _make_loops(self) -> None:
+        store, clock, plan = self._store, self._ports.clock, self._plan
+        self._presence = store.presence()
+        self.looking = Looking(store, self.almanac, clock, self.telling, every=plan.presence)
+        self.claiming = Claiming(
+            store,
+            self.hands,
+            self.lease,
+            almanac=self.almanac,
+            roster=self.roster,
+            attempts=self.attempts,
+            clock=clock,
+        )
+        self.settling = Settling(store, self.hands, self._settled)
+        self.watching = Watching(
+            store,
+            self.almanac,
+            self.roster,
+            clock=clock,
+            processes=self._ports.processes,
+            telling=self.telling,
+            presence=self._presence,
+        )
+        look = self.looking.look
+        self.firing = Firing(store, self.almanac, self.roster, clock, look=look)
+        self.promoting = Promoting(store, self.almanac, self.roster, clock, look=look)
+        self.reaping = Reaping(store, self.almanac, self.watching)
+        self.caretaking = Caretaking(
+            store, self.almanac, self.roster, clock=clock, telling=self.telling, keep=plan.keep
+        )
+        self._wire()
+
+    def _wire(self) -> None:
+        self.claiming.make_rooms(self._plan.tasks, self._plan.slots, self.threads)
+        self.claiming.queues = self._plan.queues
+        self.claiming.claimed = self.telling.claimed
+        self.claiming.buried = self.looking.dead.set
+        self.attempts.started = self.telling.started
+        self.attempts.trusted = lambda: self.lease.trusted
+        self.attempts.ended = self._attempt_ended
+        self.firing.fired = self.telling.fired
+        self.looking.queues = self._plan.queues
+        self.looking.tasks = tuple(self._plan.tasks)
+        self.almanac.on_cancel(self._cancel_asked)
+
+    # --- life -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Join the fleet; waits for a store that is away. Raises what cannot mend itself."""
+        self._unlisten = self._store.listen(self.almanac.hear)
+        await self._persistently(self._join)
+        self._begin_lease()
+        self._keeper.start(self.lease.beat, self._plan.renewal.total_seconds())
+        self.supervisor.start(
+            [
+                self.looking,
+                self.claiming,
+                self.settling,
+                self.firing,
+                self.promoting,
+                self.watching,
+                self.reaping,
+                self.caretaking,
+                _Burying(self),
+            ]
+        )
+        self.ready = True
+
+    async def _persistently(self, step: Callable[[], Awaitable[None]]) -> None:
+        pause_s = 0.1
+        while True:
+            try:
+                return await step()
+            except (EnvironmentFailure, Refused) as error:
+                if getattr(error, "permanent", True) and not isinstance(error, Refused):
+                    raise
+                self.telling.away("starting", error)
+                await self._ports.clock.pause(pause_s * (0.5 + self._ports.clock.draw()))
+                pause_s = min(5.0, pause_s * 2)
+
+    async def _join(self) -> None:
+        """Register this boot, declare its schedules, and look around."""
+        plan, (host, pid, space) = self._plan, self._ports.processes.here()
+        carries = {one.name: one.digest() for one in plan.definitions}
+        instance = Instance(
+            boot=self.boot,
+            name=f"{host}:{pid}",
+            host=host,
+            pid=pid,
+            pid_space=space,
+            owner=plan.owner,
+            version=plan.version,
+            tasks=tuple(sorted(plan.tasks)),
+        )
+        if self._presence is not None:
+            await self._presence.hold(self.boot)
+        answer = await self._store.register(instance, carries)
+        if answer is Answer.STALE:
+            self._take_new_boot()
+            return await self._join()
+        await self._declare()
+        for loop in (self.claiming, self.settling, self.looking):
+            loop.boot = self.boot
+        self.telling.back("starting")
+        await self.watching.turn()
+        await self.looking.look()
+        await self._known_again()
+        self.telling.emit(
+            events.InstanceStarted(
+                boot=self.boot, instance=instance.name, owner=plan.owner, version=plan.version
+            )
+        )
+
+    async def _declare(self) -> None:
+        definitions = self._plan.definitions
+        if not definitions:
+            return
+        answers = await self._store.declare(
+            self.boot, self._plan.owner, definitions, new_id=self._ports.clock.new_id
+        )
+        for one, answer in zip(definitions, answers, strict=True):
+            if answer is not Declared.SAME:
+                self.telling.emit(events.ScheduleDeclared(schedule=one.name, outcome=answer))
+
+    async def _known_again(self) -> None:
+        """Close the incidents about tasks that this instance carries."""
+        for one in await self._store.incidents():
+            if (
+                one.kind == NO_CODE
+                and one.subject in self._plan.tasks
+                and await self._store.close_incident(one.kind, one.subject)
+            ):
+                self.telling.emit(events.IncidentClosed(kind=one.kind, subject=one.subject))
+
+    def _begin_lease(self) -> None:
+        self.lease.bind(self.boot, self._store.lease_line, self._renewed)
+
+    async def ended(self) -> int:
+        """Wait until the supervisor gives up; returns the exit code for that."""
+        await self.supervisor.gave_up.wait()
+        return EXIT_GAVE_UP
+
+    async def stop(self, *, grace: timedelta | None = None) -> int:
+        """Leave the fleet, handing back what did not end in time; returns how many runs.
+
+        Afterwards nothing of this instance runs, except threads that did not return.
+        """
+        if self.stopping:
+            return 0
+        self.stopping, self.ready = True, False
+        self.claiming.open = False
+        self.telling.emit(
+            events.InstanceStopping(boot=self.boot, reason="asked to", held=len(self.hands))
+        )
+        for name in ("claiming", "firing", "promoting", "caretaking", "burying"):
+            await self.supervisor.stop(name)
+        for holding in self.attempts.unstarted():
+            self.attempts.stop(holding, HANDED_BACK)
+        await self._let_end(self._plan.stop_grace if grace is None else grace)
+        return await self._leave()
+
+    async def _let_end(self, grace: timedelta) -> None:
+        """Let running work end, and cancel what is left when the grace is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace.total_seconds()):
+                await self.hands.empty()
+        for holding in list(self.hands.held.values()):
+            if not holding.ending:
+                self.attempts.stop(holding, HANDED_BACK)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HANDED_BACK_AFTER_S):
+                await self.hands.empty()
+
+    async def _leave(self) -> int:
+        await self.watching.stop()
+        await self.supervisor.stop()
+        self._keeper.stop()
+        self.lease.close()
+        released = 0
+        with contextlib.suppress(EnvironmentFailure, Refused):
+            released = await self._store.leave(self.boot)
+            await self._store.tell(WakeUp(Signal.FLEET))
+        if self._presence is not None:
+            with contextlib.suppress(EnvironmentFailure):
+                await self._presence.release()
+        if self._unlisten is not None:
+            self._unlisten()
+        self.threads.stop()
+        self.telling.emit(events.InstanceStopped(boot=self.boot, released=released))
+        return released
+
+    # --- what loops and the keeper report --------------------------------------------------
+
+    def _attempt_ended(self, holding: Holding, ending: Ending | None) -> None:
+        if holding.claimed.id not in self.hands.held or holding.ending:
+            return
+        if ending is None:
+            self.hands.drop(holding.claimed.id)
+            self.telling.lost(holding, holding.cancel or "the lease could not be trusted")
+        else:
+            self.settling.put(holding, ending)
+
+    def _settled(self, holding: Holding, ending: Ending, answer: Answer) -> None:
+        self.telling.settled(holding, ending, answer)
+        self._measure()
+        self.claiming.freed.set()
+
+    def _measure(self) -> None:
+        """Keep a running rate of endings, which says how far ahead to claim."""
+        now = self._ports.clock.monotonic()
+        passed = now - self._settled_at
+        self._rate += 1
+        if passed >= 0.1:
+            self.claiming.ahead = min(1000, int(self._rate / passed * 0.03))
+            self._rate, self._settled_at = 0.0, now
+
+    def _renewed(self, renewal: Renewal) -> None:
+        self.telling.renewed(self.boot, renewal)
+        if not renewal.alive:
+            self.looking.dead.set()
+            return
+        for run in renewal.lost:
+            holding = self.hands.held.get(run)
+            if holding is not None and not holding.ending:
+                self._take_away(holding, "another instance has it")
+        for run, why in renewal.cancels:
+            self._cancel(run, why)
+
+    def _take_away(self, holding: Holding, why: str) -> None:
+        self.attempts.stop(holding, LOST)
+        self.hands.drop(holding.claimed.id)
+        self.telling.lost(holding, why)
+
+    def _cancel_asked(self, run: str) -> None:
+        """Somebody asked for a run's cancelling; the renewal brings the reason and is hurried."""
+        with contextlib.suppress(ValueError):
+            if UUID(run) in self.hands.held:
+                self._keeper.hurry()
+
+    def _cancel(self, run: UUID, why: str) -> None:
+        holding = self.hands.held.get(run)
+        if holding is not None and holding.cancel is None:
+            self.attempts.stop(holding, why)
+
+    # --- burial and return -----------------------------------------------------------------
+
+    async def reborn(self) -> None:
+        """This boot was declared dead: let everything go, and join again as another."""
+        self.looking.dead.clear()
+        dead = self.boot
+        gone = self.hands.forget_all()
+        self.settling.forget_all()
+        self.telling.emit(
+            events.InstanceLostLease(boot=dead, held=len(gone), reason="declared dead")
+        )
+        for holding in gone:
+            self.attempts.stop(holding, LOST)
+            self.telling.lost(holding, LOST)
+        self._take_new_boot()
+        await self._persistently(self._join)
+        self._begin_lease()
+        cleared = await self._store.come_back(dead)
+        self.telling.emit(events.InstanceReturned(boot=dead, cleared=cleared))
+
+    def _take_new_boot(self) -> None:
+        self.boot = self.roster.boot = self._ports.clock.new_id()
+        for loop in (self.claiming, self.settling, self.looking):
+            loop.boot = None
+
+
+class _Burying:
+    """A supervised loop: notices that this boot is dead, and begins again."""
+
+    name = "burying"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def ready(self) -> None:
+        await self._engine.looking.dead.wait()
+
+    async def turn(self) -> None:
+        await self._engine.reborn()

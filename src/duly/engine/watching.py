@@ -1,0 +1,154 @@
+"""Noticing death: three kinds of evidence, from the quickest to the one that always works.
+
+    process gone     pidfd of the same host and PID namespace, or a fallen file lock  ~ms
+    session lost     the locks a boot holds on the database fell, and stayed fallen
+                     through a grace; not after a restart of the server, and not when
+                     this instance's own session broke                                ~grace
+    lease expired    by the store's clock                                            ≤ lease
+
+All who can see a process of their host watch it: a descriptor costs nothing. Session locks
+cost the database a waiting statement, so only the next in the ring waits, and only for those
+that hold runs. When a death is proven the next in the ring takes over at once and the others a
+moment later, in ring order: the first of them may be dying too. Taking over is fenced in the
+store by the boot's row; a wrong suspicion ends there, never in doubled work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID
+
+from duly.core.fleet import Instance, Proof, TakenOver
+from duly.engine.almanac import Almanac
+from duly.engine.ports import Clock, Processes
+from duly.engine.roster import Roster
+from duly.engine.telling import Telling
+from duly.errors import EnvironmentFailure
+from duly.stores.base import Presence, Store
+
+TURN_S = 0.03
+"""How long each place in the ring waits for those before it."""
+
+AGAIN_S = 0.25
+"""How long a takeover that the store did not answer waits before it is sent again."""
+
+
+class Watching:
+    """A supervised loop: keeps the roster, and a watch on whoever can be watched."""
+
+    name = "watching"
+
+    def __init__(
+        self,
+        store: Store,
+        almanac: Almanac,
+        roster: Roster,
+        *,
+        clock: Clock,
+        processes: Processes,
+        telling: Telling,
+        presence: Presence | None,
+    ) -> None:
+        self._store, self._almanac, self._roster = store, almanac, roster
+        self._clock, self._processes, self._telling = clock, processes, telling
+        self._presence = presence
+        self._descriptors: dict[UUID, Callable[[], None]] = {}
+        self._sessions: dict[UUID, asyncio.Task[None]] = {}
+        self._takeovers: set[asyncio.Task[None]] = set()
+
+    async def ready(self) -> None:
+        """Wait until somebody came, went, or began to hold runs."""
+        await self._almanac.fleet.wait()
+
+    async def turn(self) -> None:
+        """Read the fleet and set the watches accordingly."""
+        self._almanac.fleet.clear()
+        now = await self._store.clock()
+        self._roster.note(await self._store.instances(), now)
+        here = {one.boot: one for one in self._roster.others}
+        for boot in self._descriptors.keys() - here.keys():
+            self._descriptors.pop(boot)()
+        for boot in self._sessions.keys() - here.keys():
+            self._sessions.pop(boot).cancel()
+        for one in here.values():
+            if one.boot not in self._descriptors and one.boot not in self._sessions:
+                self._watch(one)
+
+    def _watch(self, other: Instance) -> None:
+        stop = self._processes.watch(other, lambda: self._fell(other.boot, Proof.PROCESS))
+        if stop is not None:
+            self._descriptors[other.boot] = stop
+        elif self._presence is not None and self._is_next(other):
+            self._sessions[other.boot] = asyncio.get_running_loop().create_task(
+                self._watch_session(self._presence, other.boot)
+            )
+
+    def _is_next(self, other: Instance) -> bool:
+        return self._roster.distance_after(other.boot) == 0
+
+    async def _watch_session(self, presence: Presence, boot: UUID) -> None:
+        try:
+            proof = await presence.watch(boot)
+        except EnvironmentFailure:
+            proof = None
+        if proof is not None:
+            self._fell(boot, proof)
+        elif self._sessions.pop(boot, None) is not None:
+            await self._clock.pause(1.0)
+            self._almanac.fleet.set()
+
+    def _fell(self, boot: UUID, proof: Proof) -> None:
+        task = asyncio.get_running_loop().create_task(self.take_over(boot, proof))
+        self._takeovers.add(task)
+        task.add_done_callback(self._takeovers.discard)
+
+    async def take_over(self, boot: UUID, proof: Proof) -> None:
+        """Take what a dead boot held, in ring order; tries until the store answers."""
+        distance = self._roster.distance_after(boot)
+        if distance:
+            await self._clock.pause(distance * TURN_S)
+        taken = await self._persist(boot, proof)
+        self._descriptors.pop(boot, lambda: None)()
+        self._sessions.pop(boot, None)
+        self._telling.taken_over(taken, proof)
+        self._almanac.fleet.set()
+
+    async def _persist(self, boot: UUID, proof: Proof) -> TakenOver:
+        while True:
+            try:
+                return await self._store.take_over(boot, proof)
+            except EnvironmentFailure:
+                await self._clock.pause(AGAIN_S * (1 + self._clock.draw()))
+
+    async def stop(self) -> None:
+        """End every watch."""
+        for stop in self._descriptors.values():
+            stop()
+        self._descriptors.clear()
+        waiting = [*self._sessions.values(), *self._takeovers]
+        self._sessions.clear()
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+class Reaping:
+    """A supervised loop: takes over from holders whose lease has ended."""
+
+    name = "reaping"
+
+    def __init__(self, store: Store, almanac: Almanac, watching: Watching) -> None:
+        self._store, self._almanac, self._watching = store, almanac, watching
+        self.look: Callable[[], None] = lambda: None
+
+    async def ready(self) -> None:
+        """Wait until some holder's lease should have ended."""
+        await self._almanac.expiry.wait()
+
+    async def turn(self) -> None:
+        """Take over from whoever did not renew."""
+        for boot in await self._store.lapsed():
+            await self._watching.take_over(boot, Proof.LEASE)
+        self._almanac.expiry.set_at(None)
+        self._almanac.look.set()

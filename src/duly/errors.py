@@ -1,0 +1,128 @@
+"""Every error Duly raises, in one tree that is split by whose fault it is.
+
+`UsageError`: the caller can mend it. `EnvironmentFailure`: the world can mend it, and
+trying again may help. `DulyBug`: only we can mend it. Messages follow one pattern:
+*expected X to be …, got …*, with the nearest right name where there is one.
+
+Driver exceptions are translated into this tree at the border of a store or a transport,
+and nowhere else. Nothing in this module imports anything of Duly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DulyError(Exception):
+    """The root. `permanent` says whether the same call can ever succeed unchanged."""
+
+    permanent = True
+
+
+# --- the caller's mistake -----------------------------------------------------------------
+
+
+class UsageError(DulyError):
+    """Something the caller passed, wrote or configured cannot be right."""
+
+
+class InvalidValue(UsageError, ValueError):
+    """A value is outside what its place allows; the message says what was expected."""
+
+    @classmethod
+    def expected(cls, what: str, to_be: str, got: object) -> InvalidValue:
+        """Build the message of the house pattern; `got` is shortened to 80 characters."""
+        shown = repr(got)
+        if len(shown) > 80:
+            shown = shown[:77] + "..."
+        return cls(f"expected {what} to be {to_be}, got {shown}")
+
+
+class UnknownName(UsageError, LookupError):
+    """A name is not known here; the message offers the nearest ones that are."""
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
+        """Build the message: the kind of thing, the name that came, the nearest names."""
+        return cls(f"no {kind} is called {name!r}{nearest(name, known)}")
+
+
+class Refused(UsageError):
+    """The call is well-formed, but the state of the thing forbids it; the message says why."""
+
+
+class ConfigError(UsageError):
+    """A setting is unknown, malformed, or does not fit another one."""
+
+
+class ForeignContext(UsageError):
+    """A `Context` was used outside the attempt it belongs to."""
+
+
+# --- the environment's failure ------------------------------------------------------------
+
+
+class EnvironmentFailure(DulyError):
+    """The world did not do its part."""
+
+    permanent = False
+
+
+class StoreUnavailable(EnvironmentFailure):
+    """The store cannot be reached now, or did not answer; the outcome may be unknown."""
+
+
+class StoreFull(StoreUnavailable):
+    """The store has no room left: the disk is full. Nothing of the call was kept."""
+
+
+class StoreReadOnly(EnvironmentFailure):
+    """The store can be read but not written: file permissions, or a replica."""
+
+    permanent = True
+
+
+class StoreRefused(EnvironmentFailure):
+    """The store answered, and said no: wrong password, no such database, no permission."""
+
+    permanent = True
+
+
+class StoreMismatch(EnvironmentFailure):
+    """The store's schema is older or newer than this code; the message names the command."""
+
+    permanent = True
+
+
+# --- our bug ------------------------------------------------------------------------------
+
+
+class DulyBug(DulyError):
+    """Something that cannot be, was. Please report it with the message."""
+
+
+class ImpossibleTransition(DulyBug):
+    """A move that is not in its table of states was asked for."""
+
+
+# --- what happens to work -----------------------------------------------------------------
+
+
+class WorkFailed(DulyError):
+    """A run that was waited for did not succeed; carries its last error as text."""
+
+
+class WorkCancelled(DulyError):
+    """The run this code works for was cancelled, timed out, or taken away."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?`, or the known names when few, or an empty text."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    if 0 < len(names) <= 8:
+        return "; known: " + ", ".join(names)
+    return ""

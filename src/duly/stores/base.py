@@ -1,0 +1,473 @@
+"""The protocol of a store: every verb, its guarantee, and its answer when it is sent twice.
+
+What holds for all of them:
+
+* A verb is one transaction (or a series of which each prefix is a valid whole, where said).
+* Sending a verb twice equals sending it once. So a commit whose outcome is unknown
+  (`StoreUnavailable` was raised) is simply sent again with the same ids.
+* Writes about a held run are fenced by (run, boot, epoch) and refused as `stale` otherwise.
+* `now=None` means the store's own clock; only tests and the simulator pass a value. Instants
+  are aware UTC with microseconds.
+* Decisions are taken by `core`, inside the transaction that writes them.
+* Driver errors leave a store only as errors of `duly.errors`.
+* Locks are taken in one order: schedule, backlog, key, limit, instance, run (identity, then
+  `ready`, `later`, `held`, `ended`); within a kind by ascending id.
+
+`memory.py` is the model: every other store must agree with it after any sequence of verbs.
+A run is looked for in `ready`, `held`, `later`, `ended` with fresh snapshots until one hits,
+because it may move between two looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from duly.core.fleet import Claim, Horizon, Incident, Instance, Proof, Renewal, TakenOver
+from duly.core.runs import Answer, Ending, Enqueued, NewRun, RunFilter, RunView
+from duly.core.schedules import Backlog, Declared, Definition, ScheduleRow
+from duly.core.states import ScheduleVerb
+from duly.core.verdicts import VerdictRange
+
+DEFAULT_LEASE = timedelta(seconds=15)
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store says of itself when it is opened.
+
+    `trusted` is False when the store was restored from a backup, or failed over to a replica
+    that lagged: acknowledged writes may be missing. Nothing fires, is claimed or renewed there
+    until a person calls `accept`.
+    """
+
+    schema: int
+    generation: int
+    trusted: bool = True
+    why: str = ""
+
+
+class Fired(msgspec.Struct, frozen=True, kw_only=True):
+    """What one firing transaction did. `more` says that due schedules were left for another."""
+
+    fired: tuple[tuple[str, datetime, UUID], ...] = ()  # schedule, occurrence, run
+    cancelled: tuple[UUID, ...] = ()
+    judged: int = 0  # schedules and backlogs that were looked at under lock
+    more: bool = False
+
+
+class Signal(StrEnum):
+    """What a waking message is about."""
+
+    READY = "ready"  # something became claimable
+    DUE = "due"  # a next fire or wake instant moved; read the horizon again
+    CANCEL = "cancel"  # a holder is asked to stop a run
+    FLEET = "fleet"  # an instance came, went, or began to hold runs
+    FIRED = "fired"  # what was due is handled; detail: the next instant, as ISO text, or empty
+    EMPTY = "empty"  # somebody claimed all that was ready; whoever was about to, need not
+
+
+class WakeUp(msgspec.Struct, frozen=True):
+    """A hint that something committed. It may be lost or doubled; a slow poll is the net."""
+
+    signal: Signal
+    detail: str = ""  # for cancel: the run's id
+
+
+class Filled(msgspec.Struct, frozen=True, kw_only=True):
+    """What pruning removed in one turn; all zero means there was nothing left to remove."""
+
+    runs: int = 0
+    keys: int = 0
+    instances: int = 0
+    incidents: int = 0
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """What is kept: ended runs this long, and the newest `last` of each schedule anyway."""
+
+    history: timedelta = timedelta(days=30)
+    last: int = 100
+    keys: timedelta = timedelta(days=400)
+
+
+class LeaseLine(Protocol):
+    """A line of its own to the store, for the thread that renews the lease. Blocking."""
+
+    def renew(
+        self,
+        boot: UUID,
+        held: Sequence[tuple[UUID, int]],
+        pending: Sequence[UUID],
+        *,
+        lease: timedelta,
+    ) -> Renewal:
+        """As `Store.renew`, by the store's clock."""
+        ...
+
+    def close(self) -> None:
+        """Give the line back; renewing afterwards raises `StoreUnavailable`."""
+        ...
+
+
+class Presence(Protocol):
+    """Locks that fall with their process: how a death is noticed at once.
+
+    Present where the store or host offers such locks; a store without them returns None from
+    `Store.presence` and counts on leases alone.
+    """
+
+    async def hold(self, boot: UUID) -> None:
+        """Take the boot's own locks. Afterwards its fall is noticed by whoever watches."""
+        ...
+
+    async def holding(self) -> bool:
+        """Whether this process still holds its own locks; takes fallen ones again if it can."""
+        ...
+
+    async def watch(self, boot: UUID) -> Proof | None:
+        """Wait in short rounds until the boot's locks fall, and say what that proves.
+
+        None: nothing can be said any more, because the watcher's own session broke or the
+        server restarted. Cancelling the wait is safe at any time.
+        """
+        ...
+
+    async def release(self) -> None:
+        """Give everything back. The boot no longer looks alive, nor is it watched for."""
+        ...
+
+
+class Store(Protocol):
+    """What is remembered. One object per process; verbs may be called from one event loop."""
+
+    name: str  # for people: the URL without secrets
+
+    # --- the store itself -----------------------------------------------------------------
+
+    async def open(self) -> Standing:
+        """Connect and check the schema; raise `StoreMismatch` when it is older or newer."""
+        ...
+
+    async def close(self) -> None:
+        """Release every connection, lock and thread. Twice is as good as once."""
+        ...
+
+    async def migrate(self) -> tuple[str, ...]:
+        """Bring the schema forward, step by step under a lock; return the steps applied."""
+        ...
+
+    async def accept(self, by: str, reason: str) -> Standing:
+        """Trust a restored store again, as generation + 1. Already trusted: no change."""
+        ...
+
+    async def clock(self) -> datetime:
+        """Return the store's time, which due-ness and leases are judged by."""
+        ...
+
+    def lease_line(self) -> LeaseLine:
+        """Open a separate line for the renewing thread."""
+        ...
+
+    def presence(self) -> Presence | None:
+        """Return the locks that fall with their process, where there are any."""
+        ...
+
+    def listen(self, heard: Callable[[WakeUp], None]) -> Callable[[], None]:
+        """Call `heard` on the event loop for each waking message; return what ends that."""
+        ...
+
+    async def tell(self, wake: WakeUp) -> None:
+        """Send a hint of the caller's own to all who listen, this process included.
+
+        Best effort: it may be lost, and raises nothing when the store is away.
+        """
+        ...
+
+    # --- the fleet ------------------------------------------------------------------------
+
+    async def register(
+        self, instance: Instance, carries: Mapping[str, str], *, now: datetime | None = None
+    ) -> Answer:
+        """Make a boot known, with the schedules (name to digest) it declares.
+
+        Wakes runs that waited for code of its tasks. Again: `already`, and what it carries is
+        replaced. A boot that was declared dead: `stale`.
+        """
+        ...
+
+    async def beat(
+        self,
+        boot: UUID,
+        *,
+        queues: Sequence[str],
+        tasks: Sequence[str],
+        now: datetime | None = None,
+    ) -> Horizon:
+        """Show presence and look ahead, in one statement. Writes nothing for a dead boot."""
+        ...
+
+    async def renew(
+        self,
+        boot: UUID,
+        held: Sequence[tuple[UUID, int]],
+        pending: Sequence[UUID],
+        *,
+        lease: timedelta = DEFAULT_LEASE,
+        now: datetime | None = None,
+    ) -> Renewal:
+        """Prolong the boot's lease to `now + lease`, and compare notes.
+
+        Rows this boot holds that are neither in `held` nor of a claim in `pending` (claims
+        whose answer is still awaited) are released: their claim's answer was lost.
+        """
+        ...
+
+    async def leave(self, boot: UUID, *, now: datetime | None = None) -> int:
+        """End a boot by itself: what it still holds is released (returned: how many)."""
+        ...
+
+    async def take_over(
+        self, boot: UUID, proof: Proof, *, now: datetime | None = None
+    ) -> TakenOver:
+        """Declare a boot dead and move what it held on, by `core.rules.after_death`.
+
+        With `Proof.LEASE` only if its lease has ended by the store's clock. Runs whose
+        cancelling was requested end as cancelled. Again, or too late: `buried` is False.
+        """
+        ...
+
+    async def come_back(self, boot: UUID, *, now: datetime | None = None) -> int:
+        """A boot declared dead was alive: take back the deaths it was counted for.
+
+        Runs parked as poison that fall below the bound by that are unparked. Returns how many
+        runs were cleared. Again: 0.
+        """
+        ...
+
+    async def lapsed(self, *, now: datetime | None = None) -> list[UUID]:
+        """Return live boots that hold runs and whose lease has ended, oldest first."""
+        ...
+
+    async def instances(self) -> list[Instance]:
+        """Return all known instances with the count of what they hold, newest first."""
+        ...
+
+    # --- runs -----------------------------------------------------------------------------
+
+    async def enqueue(
+        self, runs: Sequence[NewRun], *, now: datetime | None = None
+    ) -> list[Enqueued]:
+        """Write runs: identity first, and the moving part only if that insert happened.
+
+        All or nothing; answers in the order given. A run with a key follows
+        `core.rules.reuse_of` if its key is taken. With a limit it becomes ready only when the
+        limit admits it. A known id again: the same answer, nothing written.
+        """
+        ...
+
+    async def enqueue_with(self, conn: Any, runs: Sequence[NewRun]) -> list[Enqueued]:
+        """`enqueue` inside the caller's open transaction on `conn`; theirs to commit.
+
+        Raises `InvalidValue` for a connection this store cannot use.
+        """
+        ...
+
+    async def claim(
+        self,
+        boot: UUID,
+        claim: UUID,
+        *,
+        queues: Sequence[str],
+        tasks: Sequence[str],
+        limit: int,
+        lease: timedelta = DEFAULT_LEASE,
+        now: datetime | None = None,
+    ) -> Claim:
+        """Take up to `limit` ready runs: higher priority first, then by id.
+
+        The same transaction locks and renews the boot's own row, and is refused if it was
+        declared dead. The same `claim` id again returns what it took and still holds.
+        """
+        ...
+
+    async def end(
+        self, boot: UUID, endings: Sequence[Ending], *, now: datetime | None = None
+    ) -> list[Answer]:
+        """End attempts, each fenced by (run, boot, epoch); answers in the order given.
+
+        `done`; `already` for a resend of the same ending; `stale` when the run is no longer
+        in these hands, of which nothing was written. Retries and waits become ready after
+        their delay by the store's clock. Frees the slots of limits and admits who waits.
+        An ending that lets the run live on (retry, wait, park, release) ends it as cancelled
+        instead when its cancelling was requested.
+        """
+        ...
+
+    async def promote(self, limit: int = 1000, *, now: datetime | None = None) -> int:
+        """Make due runs of `later` ready, earliest first, as far as their limits admit.
+
+        Also admits runs that wait for a limit which has room (the net under lost wakes).
+        """
+        ...
+
+    async def expire(self, limit: int = 1000, *, now: datetime | None = None) -> int:
+        """End runs that never started and whose `expires_at` has passed, as expired."""
+        ...
+
+    async def shelve(self, *, now: datetime | None = None) -> dict[str, int]:
+        """Move ready runs whose task no live instance carries aside, counted by task.
+
+        They wait for code (reason `no_code`) where they cost no claim anything, and come back
+        when an instance that carries their task registers.
+        """
+        ...
+
+    async def cancel(
+        self, run: UUID, *, by: str, reason: str, now: datetime | None = None
+    ) -> Answer:
+        """Cancel a run: `done` if it was not running, `requested` if its holder was asked.
+
+        `already` when cancelled or asked before, `impossible` for another end, or `unknown`.
+        """
+        ...
+
+    async def unpark(self, run: UUID, *, by: str, now: datetime | None = None) -> Answer:
+        """Let a parked run go on, with its count of deaths at zero. Again: `already`."""
+        ...
+
+    async def revive(self, run: UUID, *, by: str, now: datetime | None = None) -> Answer:
+        """Run a failed run again, with a new retry budget. Again while live: `already`."""
+        ...
+
+    async def run(self, run: UUID) -> RunView | None:
+        """Return a run with its past attempts, or None if it is unknown or pruned."""
+        ...
+
+    async def runs(self, where: RunFilter) -> list[RunView]:
+        """Return runs, newest first, without their attempts."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many runs stand in each state (ended ones: as far as kept)."""
+        ...
+
+    # --- schedules ------------------------------------------------------------------------
+
+    async def declare(
+        self,
+        boot: UUID,
+        owner: str,
+        definitions: Sequence[Definition],
+        *,
+        new_id: Callable[[], UUID],
+        recent: timedelta = timedelta(minutes=10),
+        now: datetime | None = None,
+    ) -> list[Declared]:
+        """Declare schedules from code, by `core.schedules.settle_declaration`.
+
+        A revision that holds is settled in the same transaction before the new one begins;
+        new schedules start at `now`: nothing before is due. Adopted ones are unblocked.
+        """
+        ...
+
+    async def edit(
+        self,
+        definition: Definition,
+        *,
+        by: str,
+        reason: str,
+        revision: int,
+        new_id: Callable[[], UUID],
+        now: datetime | None = None,
+    ) -> Answer:
+        """Replace the definition of a schedule by a person's, if `revision` still holds.
+
+        `stale` when another edit was first; `already` when the definition is the same.
+        """
+        ...
+
+    async def give_back(self, name: str, *, by: str, now: datetime | None = None) -> Answer:
+        """End a person's edit: the next declaration by code holds again."""
+        ...
+
+    async def move(
+        self,
+        name: str,
+        verb: ScheduleVerb,
+        *,
+        by: str,
+        reason: str,
+        new_id: Callable[[], UUID],
+        now: datetime | None = None,
+    ) -> Answer:
+        """Pause, resume, retire … a schedule, by the table in `core.states`.
+
+        Leaving `active` settles what is due first; returning to it judges what was due in
+        between as blocked. Already there: `already`; no such row: `impossible`; `unknown`.
+        """
+        ...
+
+    async def fire(
+        self, *, new_id: Callable[[], UUID], limit: int = 200, now: datetime | None = None
+    ) -> Fired:
+        """Fire what is due and drain backlogs, by `core.firing`; rows locked elsewhere wait.
+
+        One transaction: the runs, the verdicts, the marks. The mark under the row's lock is
+        the guard of P1, the unique (schedule, occurrence) of clock runs the second.
+        """
+        ...
+
+    async def orphan(self, recent: timedelta, *, now: datetime | None = None) -> list[str]:
+        """Retire, by itself, schedules from code that no live or recent instance carries."""
+        ...
+
+    async def schedule(self, name: str) -> ScheduleRow | None:
+        """Return one schedule."""
+        ...
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """Return all schedules, by name."""
+        ...
+
+    async def backlogs(self, name: str) -> list[Backlog]:
+        """Return what a schedule still has to catch up, oldest first."""
+        ...
+
+    async def verdicts(
+        self, name: str, *, after: datetime | None = None, until: datetime | None = None
+    ) -> list[VerdictRange]:
+        """Return the ranges that touch [after, until], oldest first, growing ones included."""
+        ...
+
+    # --- people and housekeeping ----------------------------------------------------------
+
+    async def open_incident(self, incident: Incident, *, now: datetime | None = None) -> bool:
+        """Open an incident; False when one of the same kind and subject is open already."""
+        ...
+
+    async def close_incident(self, kind: str, subject: str, *, now: datetime | None = None) -> bool:
+        """Close the open incident of a kind and subject; False when there is none."""
+        ...
+
+    async def incidents(self, *, only_open: bool = True) -> list[Incident]:
+        """Return incidents, newest first, 1,000 at most."""
+        ...
+
+    async def prune(
+        self, keep: Retention, *, limit: int = 5000, now: datetime | None = None
+    ) -> Filled:
+        """Remove a bounded number of old rows; never a mark, a verdict or a live run."""
+        ...
+
+
+class Inspectable(Protocol):
+    """What the agreement test compares: everything, in one comparable shape."""
+
+    async def snapshot(self) -> dict[str, Any]:
+        """Return all rows by kind: plain values, keyed and sorted, equal across stores."""
+        ...

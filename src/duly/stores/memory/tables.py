@@ -1,0 +1,240 @@
+"""The tables of the model, and the moves of a run between its places.
+
+Plain mutable records in dictionaries: the same tables that the SQL stores keep, with nothing
+clever. `Tables.snapshot` is the shape every store is compared in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from duly.core.fleet import Incident, Instance
+from duly.core.rules import after_death
+from duly.core.runs import SUSPECT_QUEUE, Attempt, NewRun
+from duly.core.schedules import Backlog, ScheduleRow
+from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
+from duly.core.verdicts import VerdictRange
+from duly.stores.base import Signal, WakeUp
+
+NO_CODE = "no_code"
+"""Why a run waits whose task no live instance carries."""
+
+
+class Later(msgspec.Struct):
+    """A live run that cannot be claimed now: scheduled, retrying, waiting or parked."""
+
+    state: RunState
+    wake_at: datetime | None
+    reason: str | None
+    epoch: int = 0
+    failures: int = 0
+    deaths: int = 0
+
+
+class Ready(msgspec.Struct):
+    """A run that can be claimed."""
+
+    queue: str
+    ready_at: datetime
+    epoch: int = 0
+    failures: int = 0
+    deaths: int = 0
+
+
+class Held(msgspec.Struct):
+    """A run in an instance's hands."""
+
+    boot: UUID
+    claim: UUID
+    epoch: int
+    claimed_at: datetime
+    failures: int = 0
+    deaths: int = 0
+    cancel: str | None = None
+
+
+class Ended(msgspec.Struct):
+    """A run that is over, with its last attempt folded in (`boot` is None if it never ran)."""
+
+    state: RunState
+    ended_at: datetime
+    epoch: int = 0
+    failures: int = 0
+    deaths: int = 0
+    boot: UUID | None = None
+    started_at: datetime | None = None
+    result: bytes | None = None
+    error: str | None = None
+    reason: str | None = None
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The immutable part of a run."""
+
+    asked: NewRun
+    enqueued_at: datetime
+
+
+class Key(msgspec.Struct, frozen=True):
+    """Which run stands for a key. It outlives its run only if that run succeeded."""
+
+    run: UUID
+    made_at: datetime
+
+
+Moving = Later | Ready | Held
+
+
+class Tables:
+    """All rows, and the few moves that several verbs share."""
+
+    def __init__(self) -> None:
+        self.run: dict[UUID, Identity] = {}
+        self.later: dict[UUID, Later] = {}
+        self.ready: dict[UUID, Ready] = {}
+        self.held: dict[UUID, Held] = {}
+        self.ended: dict[UUID, Ended] = {}
+        self.attempts: dict[UUID, list[Attempt]] = {}
+        self.keys: dict[tuple[str, str], Key] = {}
+        self.occurrences: dict[tuple[str, datetime], UUID] = {}
+        self.limits: dict[str, int] = {}
+        self.slots: dict[str, set[UUID]] = {}
+        self.schedules: dict[str, ScheduleRow] = {}
+        self.revisions: dict[str, list[str]] = {}  # digests declared by code, in order
+        self.backlogs: dict[tuple[str, datetime], Backlog] = {}
+        self.verdicts: dict[str, list[VerdictRange]] = {}
+        self.instances: dict[UUID, Instance] = {}
+        self.carries: dict[UUID, dict[str, str]] = {}
+        self.incidents: list[Incident] = []
+        self.generation = 1
+        self.listeners: list[Callable[[WakeUp], None]] = []
+
+    def tell(self, signal: Signal, detail: str = "") -> None:
+        """Wake whoever listens; what they find is there when they look."""
+        for heard in list(self.listeners):
+            heard(WakeUp(signal, detail))
+
+    def state_of(self, run: UUID) -> RunState | None:
+        """Return where a run stands, or None if it is unknown."""
+        if run in self.ready:
+            return RunState.READY
+        if run in self.held:
+            return RunState.RUNNING
+        if run in self.later:
+            return self.later[run].state
+        return self.ended[run].state if run in self.ended else None
+
+    # --- into a place ---------------------------------------------------------------------
+
+    def put_ready(self, run: UUID, now: datetime, *, before: Moving | Ended | None = None) -> None:
+        """Make a run claimable if its limit admits it; else it waits for the limit."""
+        asked = self.run[run].asked
+        numbers = _numbers(before)
+        if not self._admit(run, asked):
+            self.later[run] = Later(RunState.WAITING, None, f"limit:{asked.limit_key}", **numbers)
+            return
+        # A suspect stays one behind every detour: shelved, or unparked when a boot came back.
+        alone = after_death(numbers.get("deaths", 0)).alone
+        queue = SUSPECT_QUEUE if alone else asked.queue
+        self.ready[run] = Ready(queue, now, **numbers)
+        self.tell(Signal.READY)
+
+    def put_ended(self, run: UUID, state: RunState, now: datetime, **how: Any) -> None:
+        """End a run that leaves `before`, one of its moving places, and free its slot."""
+        before: Moving | None = how.pop("before")
+        holder: dict[str, Any] = {}
+        if isinstance(before, Held):
+            holder = {"boot": before.boot, "started_at": before.claimed_at}
+        self.ended[run] = Ended(state, now, **(_numbers(before) | holder | how))
+        self.free(run, now)
+
+    def free(self, run: UUID, now: datetime) -> None:
+        """Give a run's slot back, and admit the next that waits for it."""
+        key = self.run[run].asked.limit_key
+        if key is not None:
+            self.slots[key].discard(run)
+            self.admit_waiting(key, now)
+
+    def admit_waiting(self, key: str, now: datetime) -> int:
+        """Admit runs that wait for a limit while it has room: by priority, then by id."""
+        waiting = [
+            run
+            for run, row in self.later.items()
+            if row.state is RunState.WAITING and row.reason == f"limit:{key}"
+        ]
+        waiting.sort(key=lambda run: (-self.run[run].asked.priority, run))
+        room = max(0, self.limits[key] - len(self.slots[key]))
+        for run in waiting[:room]:
+            advance(RUN_MOVES, RunState.WAITING, RunVerb.PROMOTE)
+            self.put_ready(run, now, before=self.later.pop(run))
+        return min(room, len(waiting))
+
+    def unshelve(self, tasks: Collection[str], now: datetime) -> None:
+        """Make the runs ready that waited for code of these tasks, by id."""
+        for run in sorted(self.later):
+            row = self.later[run]
+            if row.reason == NO_CODE and self.run[run].asked.task in tasks:
+                advance(RUN_MOVES, row.state, RunVerb.PROMOTE)
+                self.put_ready(run, now, before=self.later.pop(run))
+
+    def _admit(self, run: UUID, asked: NewRun) -> bool:
+        if asked.limit_key is None:
+            return True
+        slots = self.slots.setdefault(asked.limit_key, set())
+        if run in slots:
+            return True
+        if len(slots) >= self.limits[asked.limit_key]:
+            return False
+        slots.add(run)
+        return True
+
+    def note_attempt(
+        self, run: UUID, held: Held, verb: RunVerb, now: datetime, detail: str | None
+    ) -> None:
+        """Keep an attempt that was not the run's last."""
+        attempt = Attempt(held.epoch, held.boot, held.claimed_at, now, verb, detail)
+        self.attempts.setdefault(run, []).append(attempt)
+
+    # --- for comparison -------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all rows as plain values."""
+        shown: dict[str, Any] = {
+            "run": {str(i): _plain(row) for i, row in self.run.items()},
+            "later": {str(i): _plain(row) for i, row in self.later.items()},
+            "ready": {str(i): _plain(row) for i, row in self.ready.items()},
+            "held": {str(i): _plain(row) for i, row in self.held.items()},
+            "ended": {str(i): _plain(row) for i, row in self.ended.items()},
+            "attempts": {
+                f"{i}#{one.epoch}": _plain(one) for i, past in self.attempts.items() for one in past
+            },
+            "keys": {f"{task}/{key}": _plain(row) for (task, key), row in self.keys.items()},
+            "limits": dict(self.limits),
+            "slots": {key: sorted(map(str, held)) for key, held in self.slots.items() if held},
+            "schedules": {name: _plain(row) for name, row in self.schedules.items()},
+            "backlogs": {f"{n}@{a}": _plain(row) for (n, a), row in self.backlogs.items()},
+            "verdicts": {
+                name: [_plain(one) for one in sorted(rows, key=lambda one: one.first)]
+                for name, rows in self.verdicts.items()
+                if rows
+            },
+            "instances": {str(i): _plain(row) for i, row in self.instances.items()},
+            "incidents": sorted((_plain(one) for one in self.incidents), key=repr),
+            "generation": self.generation,
+        }
+        return shown
+
+
+def _numbers(before: Moving | Ended | None) -> dict[str, int]:
+    if before is None:
+        return {}
+    return {"epoch": before.epoch, "failures": before.failures, "deaths": before.deaths}
+
+
+def _plain(row: msgspec.Struct) -> Any:
+    return msgspec.to_builtins(row)

@@ -1,0 +1,5 @@
+"""Duly on PostgreSQL, through asyncpg."""
+
+from duly.stores.postgres.store import PostgresStore
+
+__all__ = ["PostgresStore"]

@@ -1,0 +1,105 @@
+"""Claiming: one statement that locks and renews the boot's own row, takes, and answers.
+
+Theory of operation. `me` updates the boot's row and thereby waits for a takeover of this very
+boot; a boot that was declared dead finds no row and takes nothing. Everything else depends on
+`me`. Ready rows are locked per queue in order, skipping those that others hold, and deleted by
+the place they were locked at, so no other plan is possible. The same claim sent again finds its
+own id on the boot's row (or its rows in `held`) and is answered with what it still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from duly.core.fleet import Claim
+from duly.core.runs import Claimed, Origin
+from duly.stores.base import DEFAULT_LEASE
+from duly.stores.postgres.ground import Ground
+
+_ORIGINS = {one.value: one for one in Origin}
+
+
+class ClaimVerbs(Ground):
+    """`claim`."""
+
+    async def claim(
+        self,
+        boot: UUID,
+        claim: UUID,
+        *,
+        queues: Sequence[str],
+        tasks: Sequence[str],
+        limit: int,
+        lease: timedelta = DEFAULT_LEASE,
+        now: datetime | None = None,
+    ) -> Claim:
+        await self._must_be_trusted()
+        asked = (boot, claim, list(dict.fromkeys(queues)), list(tasks), limit, lease, now)
+        rows = await self._fetch(TAKE, *asked, False)
+        if not rows:
+            rows = await self._fetch(AGAIN, boot, claim, lease, now)
+            if rows and rows[0][0] is None:
+                rows = await self._fetch(TAKE, *asked, True)
+        if not rows:
+            return Claim(alive=False)
+        return Claim(alive=True, runs=tuple(_claimed(row) for row in rows if row[0] is not None))
+
+
+def _claimed(row: Any) -> Claimed:
+    (run, epoch, task, args, queue, failures, deaths, limit_key, schedule, due, start, origin,
+     enqueued_at) = row  # fmt: skip
+    return Claimed(
+        run, epoch, task, args, queue, failures, deaths, limit_key, schedule, due, start,
+        _ORIGINS[origin], enqueued_at,
+    )  # fmt: skip
+
+
+_SHOWN = """
+r.id, h.epoch, r.task, r.args, r.queue, h.failures, h.deaths, r.limit_key, r.schedule, r.due,
+r.window_start, r.origin, r.enqueued_at
+"""
+
+TAKE = f"""
+with t as materialized (select coalesce($7::timestamptz, clock_timestamp()) as now),
+me as (
+  update duly_instance i
+  set seen_at = t.now, lease_until = t.now + $6::interval, last_claim = $2, beats = beats + 1
+  from t
+  where i.boot = $1 and i.state in ('live', 'stopping')
+    and ($8 or i.last_claim is distinct from $2)
+    and not exists (select from duly_held where boot = $1 and claim = $2)
+  returning t.now
+), picked as (
+  select p.tid from me
+  cross join unnest($3::text[]) q (queue)
+  cross join lateral (
+    select y.ctid as tid, y.priority, y.id from duly_ready y
+    where y.queue = q.queue and y.task = any($4::text[])
+      and (y.expires_at is null or y.epoch > 0 or y.expires_at > me.now)
+    order by y.priority desc, y.id limit $5 for update skip locked) p
+  order by p.priority desc, p.id limit $5
+), gone as (
+  delete from duly_ready where ctid = any(array(select tid from picked))
+  returning id, epoch, failures, deaths, limit_key
+), h as (
+  insert into duly_held (id, boot, claim, epoch, failures, deaths, claimed_at, limit_key)
+  select g.id, $1, $2, g.epoch + 1, g.failures, g.deaths, me.now, g.limit_key from gone g, me
+  returning id, epoch, failures, deaths
+)
+select {_SHOWN} from me left join (h join duly_run r on r.id = h.id) on true
+order by r.priority desc, r.id
+"""
+
+AGAIN = f"""
+with t as materialized (select coalesce($4::timestamptz, clock_timestamp()) as now),
+me as (
+  update duly_instance i set seen_at = t.now, lease_until = t.now + $3::interval from t
+  where i.boot = $1 and i.state in ('live', 'stopping') returning i.boot
+)
+select {_SHOWN} from me
+left join (duly_held h join duly_run r on r.id = h.id) on h.boot = $1 and h.claim = $2
+order by r.priority desc, r.id
+"""

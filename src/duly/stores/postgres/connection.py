@@ -1,0 +1,138 @@
+"""Connections: how one is made, and a small pool that heals by itself.
+
+Every connection runs with the same settings: statements are planned once and for the plan that
+serves them at any size (an index, nested loops), so that statistics taken from an empty table
+cannot turn a hot statement into a scan. A connection that failed, or was left in the middle of
+something by a cancelled caller, is never given to anyone again. Nothing is reset between two
+users, because nobody leaves a setting behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+from duly.errors import InvalidValue, StoreUnavailable
+from duly.stores.postgres.border import border
+
+SETTINGS = {
+    "application_name": "duly",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "idle_in_transaction_session_timeout": "60s",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "timezone": "UTC",
+}
+
+CONNECT_S = 10.0
+COMMAND_S = 60.0
+
+_SCHEMES = ("postgresql", "postgres")
+
+
+class Address:
+    """Where the store is: the URL for the driver, the schema, and the name for people."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", schema):
+            raise InvalidValue.expected(
+                "schema", "a plain name of at most 41 letters, digits or underscores", schema
+            )
+        parts = urlsplit(url)
+        scheme = parts.scheme.partition("+")[0]
+        if scheme not in _SCHEMES:
+            shown = parts.scheme or "no scheme"
+            raise InvalidValue(f"expected the store's URL to begin with postgresql://, got {shown}")
+        self.url = urlunsplit(parts._replace(scheme=scheme))
+        self.schema = schema
+        self.name = _without_secrets(self.url)
+        self.channel = f"duly_{schema}"
+
+    async def connect(self, **settings: str) -> asyncpg.Connection:
+        """Open a connection with the house's settings; raises errors of Duly."""
+        with border(self.name):
+            return await asyncpg.connect(
+                self.url,
+                timeout=CONNECT_S,
+                command_timeout=COMMAND_S,
+                max_cached_statement_lifetime=0,
+                statement_cache_size=200,
+                server_settings=SETTINGS | {"search_path": self.schema} | settings,
+            )
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    safe = [(k, v) for k, v in parse_qsl(parts.query) if k not in ("password", "sslpassword")]
+    netloc = user.partition(":")[0] + at + place
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(safe, safe="/")))
+
+
+class Pool:
+    """At most `size` connections, made when needed, the most recently used one first.
+
+    `sent` counts the statements that went through it, for measurements.
+    """
+
+    def __init__(self, address: Address, size: int) -> None:
+        self.address = address
+        self.sent = 0
+        self._idle: list[asyncpg.Connection] = []
+        self._room = asyncio.Semaphore(size)
+        self._closed = False
+
+    @asynccontextmanager
+    async def line(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection. It comes back only if it is at rest and unbroken."""
+        async with self._room:
+            conn = await self._take()
+            whole = False
+            try:
+                yield conn
+                whole = True
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                whole = not conn.is_closed()
+                raise
+            finally:
+                if whole and not self._closed and not conn.is_in_transaction():
+                    self._idle.append(conn)
+                else:
+                    conn.terminate()
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """Run one statement in a transaction of its own; raises errors of Duly."""
+        with border(self.address.name):
+            async with self.line() as conn:
+                self.sent += 1
+                rows: list[Any] = await conn.fetch(sql, *args)
+                return rows
+
+    async def close(self) -> None:
+        """Close what is idle; lent connections are ended when they come back."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for conn in idle:
+            try:
+                await conn.close(timeout=5)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                conn.terminate()
+
+    async def _take(self) -> asyncpg.Connection:
+        if self._closed:
+            raise StoreUnavailable(f"the store {self.address.name} is closed")
+        while self._idle:
+            conn = self._idle.pop()
+            if not conn.is_closed():
+                return conn
+        return await self.address.connect()

@@ -1,0 +1,264 @@
+"""Ending attempts: one statement for what simply ends, a transaction for what lives on.
+
+Theory of operation. Completions and failures of unlimited runs, the bulk, are one statement
+fenced by (run, boot, epoch). What it did not match, and every ending that needs limits or lets
+the run live on, goes through a transaction that deletes the held rows by the same fence under
+lock, decides in Python, and writes each table once. What is in neither gets a second look: the
+very same ending done before is `already`, anything else `stale`, with nothing written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from duly.core.runs import Answer, Ending
+from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
+from duly.stores.base import Signal
+from duly.stores.postgres.ground import Ground
+from duly.stores.postgres.places import (
+    End,
+    Mover,
+    Past,
+    Wait,
+    free,
+    identities,
+    note_attempts,
+    put_ended,
+    put_later,
+    put_ready,
+)
+from duly.stores.postgres.unit import Unit
+
+LIVES_ON = (RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK)
+
+_SIMPLE = {
+    verb: state
+    for verb, state in RUN_MOVES[RunState.RUNNING].items()
+    if PLACE[state] is Place.ENDED
+}
+
+
+class Held(msgspec.Struct, gc=False):
+    """A run that was in an instance's hands, as its deleted row said."""
+
+    id: UUID
+    boot: UUID
+    epoch: int
+    failures: int
+    deaths: int
+    claimed_at: datetime
+    cancel: str | None
+
+
+class EndVerbs(Ground):
+    """`end`."""
+
+    async def end(
+        self, boot: UUID, endings: Sequence[Ending], *, now: datetime | None = None
+    ) -> list[Answer]:
+        for one in endings:
+            advance(RUN_MOVES, RunState.RUNNING, one.verb)
+        answers: list[Answer] = [Answer.STALE] * len(endings)
+        left = list(range(len(endings)))
+        while left:  # a run that is named twice is ended in turns
+            turn: dict[UUID, int] = {}
+            for index in left:
+                turn.setdefault(endings[index].run, index)
+            mine = set(turn.values())
+            left = [index for index in left if index not in mine]
+            await self._end_turn(boot, {i: endings[i] for i in turn.values()}, now, answers)
+        return answers
+
+    async def _end_turn(
+        self, boot: UUID, turn: dict[int, Ending], now: datetime | None, answers: list[Answer]
+    ) -> None:
+        """End attempts of distinct runs."""
+        done = await self._end_simply(boot, turn, now)
+        rest = {i: one for i, one in turn.items() if one.run not in done}
+        if rest:
+            more = await self._transact(lambda unit: end_in(unit, boot, list(rest.values())), now)
+            done |= more
+            missed = {i: one for i, one in rest.items() if one.run not in more}
+            if missed:
+                looked = await self._look_again(boot, list(missed.values()))
+                for index, answer in zip(missed, looked, strict=True):
+                    answers[index] = answer
+        for index, one in turn.items():
+            if one.run in done:
+                answers[index] = Answer.DONE
+
+    async def _end_simply(
+        self, boot: UUID, turn: dict[int, Ending], now: datetime | None
+    ) -> set[UUID]:
+        simple = [one for one in turn.values() if one.verb in _SIMPLE and not one.limited]
+        if not simple:
+            return set()
+        rows = await self._fetch(
+            END_SIMPLY,
+            now,
+            boot,
+            [one.run for one in simple],
+            [one.epoch for one in simple],
+            [_SIMPLE[one.verb] for one in simple],
+            _unless_all_none([one.result for one in simple]),
+            _unless_all_none([one.error for one in simple]),
+            _unless_all_none([one.reason for one in simple]),
+        )
+        return {row[0] for row in rows}
+
+    async def _look_again(self, boot: UUID, endings: Sequence[Ending]) -> list[Answer]:
+        """Whether these very endings were done before; by a snapshot taken after the try."""
+        rows = await self._fetch(
+            ENDED_SO, boot, [one.run for one in endings], [one.epoch for one in endings]
+        )
+        found = {run: (state, outcome) for run, state, outcome in rows}
+        return [
+            Answer.ALREADY if _ended_so(one, *found.get(one.run, (None, None))) else Answer.STALE
+            for one in endings
+        ]
+
+
+def _unless_all_none(column: list[Any]) -> list[Any]:
+    return column if any(value is not None for value in column) else []
+
+
+def _ended_so(ending: Ending, state: str | None, outcome: str | None) -> bool:
+    if state is not None and state in (RunState.CANCELLED, _SIMPLE.get(ending.verb)):
+        return True
+    return outcome == ending.verb
+
+
+async def end_in(unit: Unit, boot: UUID, endings: Sequence[Ending]) -> set[UUID]:
+    """End attempts in a unit; return the runs that were still in these hands."""
+    known = await identities(unit, [one.run for one in endings])
+    await unit.lock_limits(one.limit_key for one in known.values())
+    rows = await unit.fetch(
+        LET_GO, boot, [one.run for one in endings], [one.epoch for one in endings]
+    )
+    held = {row[0]: Held(*row) for row in rows}
+    after = _After()
+    for one in endings:
+        if one.run in held:
+            after.settle(_heeding_cancel(one, held[one.run]), held[one.run], known[one.run], unit)
+    await after.write(unit)
+    return set(held)
+
+
+def _heeding_cancel(ending: Ending, held: Held) -> Ending:
+    """A run that would live on, although its cancelling was requested, ends as cancelled."""
+    if held.cancel is None or ending.verb not in LIVES_ON:
+        return ending
+    return Ending(run=ending.run, epoch=ending.epoch, verb=RunVerb.CANCEL, reason=held.cancel)
+
+
+class _After:
+    """What a batch of endings leaves behind, gathered by table."""
+
+    def __init__(self) -> None:
+        self.ends: list[End] = []
+        self.past: list[Past] = []
+        self.waits: list[Wait] = []
+        self.back: list[Mover] = []
+        self.freed: list[UUID] = []
+
+    def settle(self, ending: Ending, held: Held, known: Mover, unit: Unit) -> None:
+        """Decide where one run goes."""
+        state = advance(RUN_MOVES, RunState.RUNNING, ending.verb)
+        if PLACE[state] is not Place.ENDED:
+            self._go_on(ending, held, known, unit)
+            return
+        failures = held.failures + (ending.verb is RunVerb.FAIL)
+        self.ends.append(
+            End(
+                held.id, state, held.epoch, failures, held.deaths, held.boot, held.claimed_at,
+                ending.result, ending.error, ending.reason,
+            )
+        )  # fmt: skip
+        self._frees(known)
+
+    def _go_on(self, ending: Ending, held: Held, known: Mover, unit: Unit) -> None:
+        detail = ending.error if ending.verb is RunVerb.RETRY else ending.reason
+        self.past.append(
+            Past(
+                held.id, held.epoch, held.boot, held.claimed_at, unit.now, ending.verb, detail
+            )
+        )
+        if ending.verb is RunVerb.RELEASE:
+            self.back.append(returning(known, held))
+            return
+        delay = None if ending.delay_us is None else timedelta(microseconds=ending.delay_us)
+        self.waits.append(
+            Wait(
+                held.id,
+                RUN_MOVES[RunState.RUNNING][ending.verb],
+                None if delay is None else unit.now + delay,
+                held.epoch,
+                held.failures + (ending.verb is RunVerb.RETRY),
+                held.deaths if ending.verb is RunVerb.PARK else 0,
+                known.expires_at,
+                ending.reason,
+            )
+        )
+        self._frees(known)
+
+    def _frees(self, known: Mover) -> None:
+        if known.limit_key is not None:
+            self.freed.append(known.id)
+
+    async def write(self, unit: Unit) -> None:
+        """Write each table once; slots are freed last, when all places are taken."""
+        await note_attempts(unit, self.past)
+        await put_ended(unit, self.ends)
+        await put_later(unit, self.waits)
+        await put_ready(unit, self.back)
+        if self.freed:
+            await free(unit, self.freed)
+        if self.waits:
+            unit.tell(Signal.DUE)
+
+
+def returning(known: Mover, held: Held, *, deaths: int | None = None) -> Mover:
+    """The mover of a run that goes back from its holder's hands."""
+    return msgspec.structs.replace(
+        known,
+        epoch=held.epoch,
+        failures=held.failures,
+        deaths=held.deaths if deaths is None else deaths,
+        from_held=True,
+    )
+
+
+END_SIMPLY = """
+with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
+gone as (
+  delete from duly_held h
+  using unnest($3::uuid[], $4::int[], $5::text[], $6::bytea[], $7::text[], $8::text[])
+    d (id, epoch, state, result, error, reason)
+  where h.id = d.id and h.boot = $2 and h.epoch = d.epoch and h.limit_key is null
+  returning h.id, d.state, h.epoch, h.failures, h.deaths, h.claimed_at, d.result, d.error, d.reason
+), kept as (
+  insert into duly_ended (id, state, epoch, failures, deaths, boot, started_at, ended_at, result,
+    error, reason)
+  select g.id, g.state, g.epoch, g.failures + (g.state = 'failed')::int, g.deaths, $2,
+    g.claimed_at, t.now, g.result, g.error, g.reason
+  from gone g, t
+)
+select id from gone
+"""
+
+LET_GO = """
+delete from duly_held h using unnest($2::uuid[], $3::int[]) d (id, epoch)
+where h.id = d.id and h.boot = $1 and h.epoch = d.epoch
+returning h.id, h.boot, h.epoch, h.failures, h.deaths, h.claimed_at, h.cancel
+"""
+
+ENDED_SO = """
+select d.id, e.state, a.outcome from unnest($2::uuid[], $3::int[]) d (id, epoch)
+left join duly_ended e on e.id = d.id and e.boot = $1 and e.epoch = d.epoch
+left join duly_attempt a on a.run = d.id and a.boot = $1 and a.epoch = d.epoch
+"""

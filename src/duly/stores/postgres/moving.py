@@ -1,0 +1,265 @@
+"""Moves by time and by people: promoting, expiring, shelving, cancelling, unparking, reviving.
+
+A run may move between two looks; so whoever wants a particular run looks in its places, each
+with a fresh snapshot, until one hits. Limits are locked before runs: candidates are read without
+a lock first, and what left its place meanwhile is simply not taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from duly.core.fleet import PRESENT
+from duly.core.runs import Answer
+from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
+from duly.stores.base import Signal
+from duly.stores.postgres.enqueue import revive_in, states_of
+from duly.stores.postgres.ground import Ground
+from duly.stores.postgres.places import (
+    End,
+    Mover,
+    Wait,
+    admit_waiting,
+    free,
+    identities,
+    put_ended,
+    put_later,
+    put_ready,
+)
+from duly.stores.postgres.unit import Unit
+
+NO_CODE = "no_code"
+LOOKS = 50
+
+
+class MoveVerbs(Ground):
+    """`promote`, `expire`, `shelve`, `cancel`, `unpark` and `revive`."""
+
+    async def promote(self, limit: int = 1000, *, now: datetime | None = None) -> int:
+        async def work(unit: Unit) -> int:
+            found = await unit.fetch(FIND_DUE, unit.now, limit)
+            keys = [row[0] for row in await unit.fetch(WAITED_FOR)]
+            await unit.lock_limits([*(row[1] for row in found), *keys])
+            promoted = await self._promote(unit, [row[0] for row in found]) if found else 0
+            return promoted + await admit_waiting(unit, [k for k in keys if k in unit.rooms])
+
+        return await self._transact(work, now)
+
+    async def _promote(self, unit: Unit, runs: Sequence[UUID]) -> int:
+        rows = await unit.fetch(TAKE_DUE, unit.now, runs)
+        movers: list[Mover] = []
+        for state, *fields in rows:
+            advance(RUN_MOVES, RunState(state), RunVerb.PROMOTE)
+            movers.append(Mover(*fields))
+        order = {run: place for place, run in enumerate(runs)}
+        movers.sort(key=lambda one: order[one.id])
+        await put_ready(unit, movers)
+        return len(movers)
+
+    async def expire(self, limit: int = 1000, *, now: datetime | None = None) -> int:
+        async def work(unit: Unit) -> int:
+            runs = [row[0] for row in await unit.fetch(FIND_OVERDUE, unit.now, limit)]
+            if not runs:
+                return 0
+            known = await identities(unit, runs)
+            await unit.lock_limits(one.limit_key for one in known.values())
+            rows = await unit.fetch(TAKE_READY, runs)
+            rows += await unit.fetch(TAKE_LATER_UNPARKED, runs)
+            ends = [
+                _over(row[:4], RunState(row[4]), RunVerb.EXPIRE, "not started in time")
+                for row in rows
+                if row[1] == 0
+            ]
+            await _end_all(unit, ends, known)
+            return len(ends)
+
+        return await self._transact(work, now)
+
+    async def shelve(self, *, now: datetime | None = None) -> dict[str, int]:
+        async def work(unit: Unit) -> dict[str, int]:
+            found = await unit.fetch(FIND_CODELESS, unit.now, PRESENT)
+            if not found:
+                return {}
+            known = await identities(unit, [row[0] for row in found])
+            await unit.lock_limits(one.limit_key for one in known.values())
+            rows = await unit.fetch(TAKE_READY, sorted(known))
+            advance(RUN_MOVES, RunState.READY, RunVerb.WAIT)
+            waits = [
+                Wait(
+                    row[0], RunState.WAITING, None, *row[1:4], known[row[0]].expires_at, NO_CODE
+                )
+                for row in rows
+            ]
+            await put_later(unit, waits)
+            await _free_limited(unit, [one.id for one in waits], known)
+            moved: dict[str, int] = {}
+            for one in waits:
+                task = known[one.id].task
+                moved[task] = moved.get(task, 0) + 1
+            return moved
+
+        return await self._transact(work, now)
+
+    async def cancel(
+        self, run: UUID, *, by: str, reason: str, now: datetime | None = None
+    ) -> Answer:
+        return await self._transact(lambda unit: cancel_in(unit, run, f"{by}: {reason}"), now)
+
+    async def unpark(self, run: UUID, *, by: str, now: datetime | None = None) -> Answer:
+        async def work(unit: Unit) -> Answer:
+            known = await identities(unit, [run])
+            await unit.lock_limits(one.limit_key for one in known.values())
+            taken = await unit.fetch(TAKE_PARKED, run)
+            if not taken:
+                return await _standing_answer(unit, run)
+            _, epoch, failures = taken[0]
+            back = msgspec.structs.replace(known[run], epoch=epoch, failures=failures)
+            await put_ready(unit, [back])
+            return Answer.DONE
+
+        return await self._transact(work, now)
+
+    async def revive(self, run: UUID, *, by: str, now: datetime | None = None) -> Answer:
+        async def work(unit: Unit) -> Answer:
+            known = await identities(unit, [run])
+            await unit.lock_limits(one.limit_key for one in known.values())
+            if known and await revive_in(unit, list(known.values())):
+                return Answer.DONE
+            return await _standing_answer(unit, run)
+
+        return await self._transact(work, now)
+
+
+async def _standing_answer(unit: Unit, run: UUID) -> Answer:
+    """The answer about a run that is not where the verb wanted it."""
+    state, _ = (await states_of(unit, [run])).get(run, (None, None))
+    if state is None:
+        return Answer.UNKNOWN
+    return Answer.IMPOSSIBLE if PLACE[state] is Place.ENDED else Answer.ALREADY
+
+
+def _over(
+    row: tuple[UUID, int, int, int], state: RunState, verb: RunVerb, why: str
+) -> End:
+    """The end of a run that was in no hands: (id, epoch, failures, deaths)."""
+    run, epoch, failures, deaths = row
+    return End(run, advance(RUN_MOVES, state, verb), epoch, failures, deaths, reason=why)
+
+
+async def _end_all(unit: Unit, ends: Sequence[End], known: dict[UUID, Mover]) -> None:
+    await put_ended(unit, ends)
+    await _free_limited(unit, [one.id for one in ends], known)
+
+
+async def _free_limited(unit: Unit, runs: Sequence[UUID], known: dict[UUID, Mover]) -> None:
+    limited = [run for run in runs if known[run].limit_key is not None]
+    if limited:
+        await free(unit, limited)
+
+
+async def cancel_in(unit: Unit, run: UUID, why: str) -> Answer:
+    """Cancel a run in a unit; `unit.room` refuses a limited run whose limit is not locked."""
+    known = await identities(unit, [run])
+    if not known:
+        return Answer.UNKNOWN
+    await unit.lock_limits(one.limit_key for one in known.values())
+    for _ in range(LOOKS):
+        answer = await _cancel_look(unit, run, why, known)
+        if answer is not None:
+            return answer
+    raise AssertionError("a run with an identity is found in one of its places")
+
+
+async def _cancel_look(
+    unit: Unit, run: UUID, why: str, known: dict[UUID, Mover]
+) -> Answer | None:
+    """Look in every place once, each with a snapshot of its own; None when all were missed."""
+    rows = await unit.fetch(TAKE_READY, [run]) or await unit.fetch(TAKE_LATER, [run])
+    if rows:
+        end = _over(rows[0][:4], RunState(rows[0][4]), RunVerb.CANCEL, why)
+        await _end_all(unit, [end], known)
+        return Answer.DONE
+    if await unit.fetch(ASK_TO_CANCEL, run, why):
+        unit.tell(Signal.CANCEL, str(run))
+        return Answer.REQUESTED
+    state, _ = (await states_of(unit, [run])).get(run, (None, None))
+    if state is RunState.RUNNING:
+        asked = await unit.fetch(WAS_ASKED, run)
+        return Answer.ALREADY if asked else None
+    if state is RunState.CANCELLED:
+        return Answer.ALREADY
+    return Answer.IMPOSSIBLE if state is not None and PLACE[state] is Place.ENDED else None
+
+
+FIND_DUE = """
+select l.id, r.limit_key from (
+  select id, wake_at from duly_later where wake_at <= $1::timestamptz
+  order by wake_at, id limit $2) l
+join duly_run r on r.id = l.id order by l.wake_at, l.id
+"""
+
+WAITED_FOR = """
+select distinct substr(reason, 7) from duly_later
+where state = 'waiting' and reason >= 'limit:' and reason < 'limit;'
+"""
+
+TAKE_DUE = """
+with locked as (
+  select id from duly_later where id = any($2::uuid[]) and wake_at <= $1::timestamptz
+  order by id for update skip locked
+), gone as (
+  delete from duly_later l using locked where l.id = locked.id
+  returning l.id, l.state, l.epoch, l.failures, l.deaths
+)
+select g.state, r.id, r.queue, r.priority, r.task, r.expires_at, r.limit_key, g.epoch, g.failures,
+  g.deaths
+from gone g join duly_run r on r.id = g.id
+"""
+
+FIND_OVERDUE = """
+select id from (
+  select id from duly_ready where expires_at <= $1::timestamptz and epoch = 0
+  union all
+  select id from duly_later
+  where expires_at <= $1::timestamptz and epoch = 0 and state <> 'parked') o
+order by id limit $2
+"""
+
+FIND_CODELESS = """
+with known as materialized (
+  select coalesce(array_agg(distinct k.task), '{}') as tasks
+  from duly_instance i cross join unnest(i.tasks) k (task)
+  where i.state = 'live' and i.seen_at > $1::timestamptz - $2::interval
+)
+select id from duly_ready, known where task <> all(known.tasks)
+"""
+
+TAKE_READY = """
+delete from duly_ready y using duly_run r
+where r.id = any($1::uuid[]) and y.queue = any(array[r.queue, '~suspect'])
+  and y.priority = r.priority and y.id = r.id
+returning y.id, y.epoch, y.failures, y.deaths, 'ready'
+"""
+
+TAKE_LATER = """
+delete from duly_later where id = any($1::uuid[]) returning id, epoch, failures, deaths, state
+"""
+
+TAKE_LATER_UNPARKED = """
+delete from duly_later where id = any($1::uuid[]) and state <> 'parked' and epoch = 0
+returning id, epoch, failures, deaths, state
+"""
+
+TAKE_PARKED = """
+delete from duly_later where id = $1 and state = 'parked' returning id, epoch, failures
+"""
+
+ASK_TO_CANCEL = """
+update duly_held set cancel = $2 where id = $1 and cancel is null returning id
+"""
+
+WAS_ASKED = "select id from duly_held where id = $1 and cancel is not null"

@@ -1,0 +1,93 @@
+"""A unit of work: one open transaction, its instant, what it will tell, and its limits.
+
+Verbs that need more than one statement run inside a unit. Its `now` is one instant for all it
+writes. Limits are locked once, in ascending order, before any run (the lock order of
+`stores.base`); whoever meets a limited run whose limit was not locked raises `LimitMoved`, and
+the whole unit is run again with a fresh look. Wakes are told after the commit, never before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from functools import cache
+from typing import Any, Protocol
+
+import msgspec
+
+from duly.stores.base import Signal, WakeUp
+
+
+class LimitMoved(Exception):
+    """A run of a limit that is not locked was met; the unit begins again."""
+
+
+class Line(Protocol):
+    """What a unit sends its statements through."""
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """Run a statement with `$1`-style arguments and return its rows."""
+        ...
+
+
+class Room(msgspec.Struct):
+    """A locked limit: how many runs it may admit, and how many it has."""
+
+    most: int
+    used: int
+
+
+class Unit:
+    """One transaction. `sent` counts its statements."""
+
+    def __init__(self, line: Line, now: datetime, *, schema: str | None = None) -> None:
+        self.now = now
+        self.wakes: set[WakeUp] = set()
+        self.rooms: dict[str, Room] = {}
+        self.sent = 0
+        self._line = line
+        self._schema = schema
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """Run one statement; its tables are qualified when the connection is not ours."""
+        self.sent += 1
+        return await self._line.fetch(qualified(sql, self._schema) if self._schema else sql, *args)
+
+    def tell(self, signal: Signal, detail: str = "") -> None:
+        """Wake whoever listens, once this has committed."""
+        self.wakes.add(WakeUp(signal, detail))
+
+    async def lock_limits(self, keys: Iterable[str | None]) -> None:
+        """Lock the limits of these keys, and count what they have admitted."""
+        wanted = sorted({key for key in keys if key is not None} - self.rooms.keys())
+        if not wanted:
+            return
+        locked = await self.fetch(LOCK_LIMITS, wanted)
+        used = dict(await self.fetch(COUNT_SLOTS, wanted))
+        for key, most in locked:
+            self.rooms[key] = Room(most, used.get(key, 0))
+
+    def room(self, key: str) -> Room:
+        """The locked limit of a key; raises `LimitMoved` when it was not locked."""
+        try:
+            return self.rooms[key]
+        except KeyError:
+            raise LimitMoved(key) from None
+
+
+LOCK_LIMITS = """
+select key, max_running from duly_limit where key = any($1::text[]) order by key for update
+"""
+
+COUNT_SLOTS = """
+select limit_key, count(*)::int from duly_slot where limit_key = any($1::text[]) group by limit_key
+"""
+
+_TABLE = re.compile(r"\b(duly_[a-z]+)\b(?!\.)")
+
+
+@cache
+def qualified(sql: str, schema: str) -> str:
+    """Name the schema of every table, for a connection with a search path of its own."""
+    return _TABLE.sub(rf'"{schema}".\1', sql)

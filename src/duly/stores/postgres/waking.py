@@ -1,0 +1,171 @@
+"""Waking: a connection of its own that hears what others committed, and tells of our commits.
+
+Listeners of this process are called at once. Others are told by NOTIFY, on this connection and
+never inside a writing statement: the first at once, then all that gathered, every few
+milliseconds. Telling is a hint: what cannot be told is dropped, and a slow poll is the net. A
+lost connection is made anew; since hints may have been lost with it, listeners are then told
+that something may be ready and something may be due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import asyncpg
+
+from duly.errors import DulyError
+from duly.stores.base import Signal, WakeUp
+from duly.stores.postgres.connection import Address
+from duly.stores.postgres.unit import Line
+
+Heard = Callable[[WakeUp], None]
+
+REST_S = 0.003
+LONGEST_MESSAGE = 7000
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 5.0
+
+AFTER_LOSS = (WakeUp(Signal.READY), WakeUp(Signal.DUE))
+
+
+class Bell:
+    """The connection that listens and tells. `recheck` is awaited after each reconnection."""
+
+    def __init__(self, address: Address) -> None:
+        self.conn: asyncpg.Connection | None = None
+        self.recheck: Callable[[], Awaitable[Any]] | None = None
+        self.lock = asyncio.Lock()
+        self._address = address
+        self._listeners: list[Heard] = []
+        self._pending: set[WakeUp] = set()
+        self._resting = False
+        self._closed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Connect and listen; raises errors of Duly."""
+        if self.conn is None or self.conn.is_closed():
+            conn = await self._address.connect(synchronous_commit="off")
+            await conn.add_listener(self._address.channel, self._hear)
+            conn.add_termination_listener(self._lost)
+            self.conn = conn
+
+    async def close(self) -> None:
+        """End the connection and everything under way."""
+        self._closed.set()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        conn, self.conn = self.conn, None
+        if conn is not None:
+            conn.terminate()
+
+    def listen(self, heard: Heard) -> Callable[[], None]:
+        """Call `heard` for every waking message; return what ends that."""
+        self._listeners.append(heard)
+
+        def stop() -> None:
+            if heard in self._listeners:
+                self._listeners.remove(heard)
+
+        return stop
+
+    def ring(self, wakes: Iterable[WakeUp]) -> None:
+        """Tell what committed: our own listeners now, the others within milliseconds."""
+        wakes = list(wakes)
+        if not wakes or self._closed.is_set():
+            return
+        self._tell_here(wakes)
+        self._pending.update(wakes)
+        if not self._resting:
+            self._resting = True
+            self._spawn(self._send())
+
+    async def tell_within(self, line: Line, wakes: set[WakeUp]) -> None:
+        """Tell from inside somebody's transaction: the database delivers it at their commit."""
+        if wakes:
+            await line.fetch("select pg_notify($1, $2)", self._address.channel, _message(wakes)[0])
+
+    async def _send(self) -> None:
+        told, rest = _message(self._pending)
+        self._pending = rest
+        try:
+            async with self.lock:
+                if self.conn is not None and not self.conn.is_closed():
+                    await self.conn.fetch(
+                        "select pg_notify($1, $2)", self._address.channel, told
+                    )
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pass  # a hint that is lost: the poll is the net
+        asyncio.get_running_loop().call_later(REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if self._pending and not self._closed.is_set():
+            self._resting = True
+            self._spawn(self._send())
+
+    def _hear(self, conn: asyncpg.Connection, pid: int, channel: str, message: str) -> None:
+        if pid != conn.get_server_pid():
+            self._tell_here(_wakes(message))
+
+    def _tell_here(self, wakes: Iterable[WakeUp]) -> None:
+        for heard in list(self._listeners):
+            for wake in wakes:
+                heard(wake)
+
+    def _lost(self, conn: asyncpg.Connection) -> None:
+        if not self._closed.is_set() and conn is self.conn:
+            self._spawn(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        pause = FIRST_PAUSE_S
+        while not self._closed.is_set():
+            try:
+                async with self.lock:
+                    await self.open()
+                if self.recheck is not None:
+                    await self.recheck()
+            except DulyError:
+                await self._wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+            else:
+                self._tell_here(AFTER_LOSS)
+                return
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, or until the bell is closed."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            return
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _message(wakes: Iterable[WakeUp]) -> tuple[str, set[WakeUp]]:
+    """Put wakes into one message as far as it has room; return it and the rest."""
+    parts: list[str] = []
+    rest: set[WakeUp] = set()
+    room = LONGEST_MESSAGE
+    for wake in sorted(wakes, key=lambda one: (one.signal, one.detail)):
+        part = f"{wake.signal.value}:{wake.detail}"
+        room -= len(part.encode()) + 1
+        if room >= 0:
+            parts.append(part)
+        else:
+            rest.add(wake)
+    return " ".join(parts), rest
+
+
+def _wakes(message: str) -> list[WakeUp]:
+    """Read a message; what a newer version of the code says and this one does not know, is left."""
+    known = {one.value: one for one in Signal}
+    pairs = (part.partition(":") for part in message.split())
+    return [WakeUp(known[name], detail) for name, _, detail in pairs if name in known]

@@ -1,0 +1,150 @@
+"""The verbs about runs that are nobody's hot path: due, expired, shelved, cancelled, revived."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from duly.core.fleet import PRESENT
+from duly.core.runs import Answer
+from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
+from duly.stores.base import Signal
+from duly.stores.sqlite.enqueue import revive_failed
+from duly.stores.sqlite.moves import (
+    NO_CODE,
+    Asked,
+    End,
+    Numbers,
+    admit_waiting,
+    find,
+    free,
+    leave_place,
+    put_ended,
+    put_later,
+    put_ready,
+)
+from duly.stores.sqlite.rows import micros
+from duly.stores.sqlite.tx import Tx
+
+_DUE = """select l.id, l.state, l.epoch, l.failures, l.deaths,
+    r.task, r.queue, r.priority, r.expires_at, r.limit_key
+    from duly_later l cross join duly_run r on r.id = l.id
+    where l.wake_at <= ? order by l.wake_at, l.id limit ?"""
+
+_OVERDUE = """select id from (
+        select id from duly_ready where expires_at <= ?1 and epoch = 0
+        union all
+        select id from duly_later where expires_at <= ?1 and epoch = 0 and state <> 'parked'
+    ) order by id limit ?2"""
+
+
+def promote(tx: Tx, limit: int, now: datetime | None) -> int:
+    """Make due runs ready; see `Store.promote`."""
+    at = micros(tx.now(now))
+    due = tx.all(_DUE, at, limit)
+    for run, state, epoch, failures, deaths, *asked in due:
+        advance(RUN_MOVES, RunState(state), RunVerb.PROMOTE)
+        tx.do("delete from duly_later where id = ?", run)
+        put_ready(
+            tx, run, at, asked=Asked(*asked), numbers=Numbers(epoch, failures, deaths)
+        )
+    waited_for = tx.all(
+        "select key from duly_limit l where exists (select 1 from duly_later"
+        " where reason = 'limit:' || l.key and state = 'waiting') order by key"
+    )
+    return len(due) + sum(admit_waiting(tx, key, at) for (key,) in waited_for)
+
+
+def expire(tx: Tx, limit: int, now: datetime | None) -> int:
+    """End runs that never started in time; see `Store.expire`."""
+    at = micros(tx.now(now))
+    gone = tx.all(_OVERDUE, at, limit)
+    for (run,) in gone:
+        spot = find(tx, run)
+        assert spot is not None, "the row was read in this transaction"
+        after = advance(RUN_MOVES, spot.state, RunVerb.EXPIRE)
+        put_ended(tx, run, at, spot=spot, end=End(after, reason="not started in time"))
+    return len(gone)
+
+
+def unknown_tasks(tx: Tx, now: datetime | None) -> list[str]:
+    """Return the tasks of ready runs that no live instance carries; writes nothing."""
+    known = tx.all(
+        "select tasks from duly_instance where state = 'live' and seen_at > ?",
+        micros(tx.now(now) - PRESENT),
+    )
+    carried = {task for (tasks,) in known for task in msgspec.json.decode(tasks)}
+    ready = tx.all("select distinct task from duly_ready")
+    return sorted(task for (task,) in ready if task not in carried)
+
+
+def shelve(tx: Tx, now: datetime | None) -> dict[str, int]:
+    """Move ready runs that nobody can run aside; see `Store.shelve`."""
+    at, moved = micros(tx.now(now)), dict[str, int]()
+    for task, run in _shelved(tx, unknown_tasks(tx, now)):
+        advance(RUN_MOVES, RunState.READY, RunVerb.WAIT)
+        spot = find(tx, run)
+        assert spot is not None, "the row was read in this transaction"
+        leave_place(tx, run, spot)
+        put_later(
+            tx, run, RunState.WAITING, asked=spot.asked, numbers=spot.numbers, reason=NO_CODE
+        )
+        free(tx, run, spot.asked.limit_key, at)
+        moved[task] = moved.get(task, 0) + 1
+    return moved
+
+
+def _shelved(tx: Tx, tasks: list[str]) -> list[tuple[str, bytes]]:
+    rows = [
+        (run, task)
+        for task in tasks
+        for (run,) in tx.all("select id from duly_ready where task = ?", task)
+    ]
+    return [(task, run) for run, task in sorted(rows)]
+
+
+def cancel(tx: Tx, run: bytes, why: str, at: int) -> Answer:
+    """Cancel a run, or ask its holder; see `Store.cancel`."""
+    spot = find(tx, run)
+    if spot is None:
+        return Answer.UNKNOWN
+    if spot.state is RunState.CANCELLED:
+        return Answer.ALREADY
+    if spot.hand is not None:
+        if spot.hand.cancel is not None:
+            return Answer.ALREADY
+        tx.do("update duly_held set cancel = ? where id = ?", why, run)
+        tx.tell(Signal.CANCEL, str(UUID(bytes=run)))
+        return Answer.REQUESTED
+    if spot.place is Place.ENDED:
+        return Answer.IMPOSSIBLE
+    after = advance(RUN_MOVES, spot.state, RunVerb.CANCEL)
+    put_ended(tx, run, at, spot=spot, end=End(after, reason=why))
+    return Answer.DONE
+
+
+def unpark(tx: Tx, run: UUID, now: datetime | None) -> Answer:
+    """Let a parked run go on; see `Store.unpark`."""
+    spot = find(tx, run.bytes)
+    if spot is None:
+        return Answer.UNKNOWN
+    if spot.state is not RunState.PARKED:
+        return Answer.IMPOSSIBLE if PLACE[spot.state] is Place.ENDED else Answer.ALREADY
+    advance(RUN_MOVES, spot.state, RunVerb.UNPARK)
+    leave_place(tx, run.bytes, spot)
+    numbers = Numbers(spot.numbers.epoch, spot.numbers.failures, 0)
+    put_ready(tx, run.bytes, micros(tx.now(now)), asked=spot.asked, numbers=numbers)
+    return Answer.DONE
+
+
+def revive(tx: Tx, run: UUID, now: datetime | None) -> Answer:
+    """Run a failed run again; see `Store.revive`."""
+    spot = find(tx, run.bytes)
+    if spot is None:
+        return Answer.UNKNOWN
+    if spot.state is not RunState.FAILED:
+        return Answer.IMPOSSIBLE if spot.place is Place.ENDED else Answer.ALREADY
+    revive_failed(tx, run.bytes, micros(tx.now(now)))
+    return Answer.DONE

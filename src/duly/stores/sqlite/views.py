@@ -1,0 +1,127 @@
+"""Runs as people see them: one statement, one snapshot, over all the places of a run.
+
+Nothing here writes. Lists walk ids from the newest; a state that few runs have is listed from
+its own small table or index instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from duly.core.runs import Attempt, Origin, RunFilter, RunView
+from duly.core.states import PLACE, Place, RunState, RunVerb
+from duly.stores.sqlite.rows import instant, instant_or_none, uuid_of, uuid_or_none
+from duly.stores.sqlite.tx import Row, Tx
+
+_COLUMNS = """r.id, r.task, r.queue, r.priority, r.args, r.origin, r.key, r.schedule, r.due,
+    r.window_start, r.enqueued_at, r.limit_key,
+    case when h.id is not null then 'running' when e.id is not null then e.state
+         when l.id is not null then l.state else 'ready' end,
+    coalesce(e.epoch, h.epoch, l.epoch, y.epoch),
+    coalesce(e.failures, h.failures, l.failures, y.failures),
+    coalesce(e.deaths, h.deaths, l.deaths, y.deaths),
+    coalesce(e.reason, l.reason), l.wake_at, coalesce(e.boot, h.boot),
+    coalesce(e.started_at, h.claimed_at), e.ended_at, e.result, e.error, h.cancel"""
+_JOINS = """duly_run r
+    left join duly_ended e on e.id = r.id
+    left join duly_held h on h.id = r.id
+    left join duly_later l on l.id = r.id
+    left join duly_ready y on y.queue in (r.queue, '~suspect') and y.priority = r.priority
+        and y.id = r.id"""
+
+# Where the ids of a state are found without walking over runs in other states.
+_RARE = {
+    Place.READY: "r.id in (select id from duly_ready)",
+    Place.HELD: "r.id in (select id from duly_held)",
+    Place.LATER: "r.id in (select id from duly_later where state = ?)",
+    Place.ENDED: "r.id in (select id from duly_ended where state = ?)",
+}
+
+
+def run_view(tx: Tx, run: UUID) -> RunView | None:
+    """Return a run with its past attempts; see `Store.run`."""
+    row = tx.one(f"select {_COLUMNS} from {_JOINS} where r.id = ?", run.bytes)
+    if row is None:
+        return None
+    past = tx.all(
+        "select epoch, boot, started_at, ended_at, outcome, detail from duly_attempt"
+        " where run = ? order by ended_at, epoch",
+        run.bytes,
+    )
+    return _view(row, tuple(map(attempt_of, past)))
+
+
+def run_views(tx: Tx, where: RunFilter) -> list[RunView]:
+    """Return runs, newest first; see `Store.runs`."""
+    tests, values = ["true"], list[Any]()
+    if where.state is not None:
+        place = PLACE[where.state]
+        if where.state is RunState.SUCCEEDED:  # most runs: walk them from the newest
+            tests.append("exists (select 1 from duly_ended x where x.id = r.id and x.state = ?)")
+        else:
+            tests.append(_RARE[place])
+        if place in (Place.LATER, Place.ENDED):
+            values.append(where.state.value)
+    for column, wanted in (("task", where.task), ("schedule", where.schedule)):
+        if wanted is not None:
+            tests.append(f"r.{column} = ?")
+            values.append(wanted)
+    if where.before is not None:
+        tests.append("r.id < ?")
+        values.append(where.before.bytes)
+    rows = tx.all(
+        f"select {_COLUMNS} from {_JOINS} where {' and '.join(tests)} order by r.id desc limit ?",
+        *values,
+        where.limit,
+    )
+    return [_view(row, ()) for row in rows]
+
+
+def counts(tx: Tx) -> dict[str, int]:
+    """Return how many runs stand in each state; see `Store.counts`."""
+    rows = tx.all(
+        """select 'ready', count(*) from duly_ready having count(*) > 0
+        union all select 'running', count(*) from duly_held having count(*) > 0
+        union all select state, count(*) from duly_later group by state
+        union all select state, count(*) from duly_ended group by state"""
+    )
+    return dict(rows)
+
+
+def attempt_of(row: Row) -> Attempt:
+    """Build a past attempt from (epoch, boot, started_at, ended_at, outcome, detail)."""
+    epoch, boot, started_at, ended_at, outcome, detail = row
+    return Attempt(
+        epoch, uuid_of(boot), instant(started_at), instant(ended_at), RunVerb(outcome), detail
+    )
+
+
+def _view(row: Row, attempts: tuple[Attempt, ...]) -> RunView:
+    return RunView(
+        id=uuid_of(row[0]),
+        task=row[1],
+        queue=row[2],
+        priority=row[3],
+        args=row[4],
+        origin=Origin(row[5]),
+        key=row[6],
+        schedule=row[7],
+        due=instant_or_none(row[8]),
+        window_start=instant_or_none(row[9]),
+        enqueued_at=instant(row[10]),
+        limit_key=row[11],
+        state=RunState(row[12]),
+        epoch=row[13],
+        failures=row[14],
+        deaths=row[15],
+        reason=row[16],
+        wake_at=instant_or_none(row[17]),
+        boot=uuid_or_none(row[18]),
+        started_at=instant_or_none(row[19]),
+        ended_at=instant_or_none(row[20]),
+        result=row[21],
+        error=row[22],
+        cancel_requested=row[23],
+        attempts=attempts,
+    )
