@@ -206,7 +206,7 @@ init {
 ltl at_most_once    { [] (fired_runs[1] <= 1 && fired_runs[2] <= 1 && fired_runs[TICKS] <= 1) }
 ltl right_revision  { [] (RIGHTLY(1) && RIGHTLY(2) && RIGHTLY(TICKS)) }
 ltl paused_is_still { [] (!fired_while_held) }
-ltl every_verdict   { <> [] (now == TICKS && JUDGED(1) && JUDGED(2) && JUDGED(TICKS)) }
+ltl every_verdict   { [] <> (now == TICKS && JUDGED(1) && JUDGED(2) && JUDGED(TICKS)) }
 
 /* Refuted on purpose: what the campaign must have seen, else it proves nothing. */
 ltl never_drained   { [] (!(verdict[1] == FIRED && by_revision[1] == 1 && row.revision == 2 && verdict[2] == FIRED)) }

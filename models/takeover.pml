@@ -244,8 +244,8 @@ proctype faults() {
   byte i;
 end:
   do
-  :: atomic { work.state == RUNNING -> cut(work.boot, 0) }
-  :: atomic { work.state == RUNNING -> cut(work.boot, 1) }
+  :: atomic { cut(work.boot, 0) }
+  :: atomic { cut(work.boot, 1) }
   :: atomic { restarts < RESTARTS -> restarts++; restart() }
   :: atomic { session && breaks < BREAKS -> breaks++; lose_session() }
   :: atomic { failovers < FAILOVERS && work.state == RUNNING ->

@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -83,12 +83,12 @@ class Server:
                 os.kill(self.pid, signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def fresh_database(self, migrate: Callable[[str], Coroutine[Any, Any, Any]] = None) -> str:  # type: ignore[assignment]
+    def fresh_database(self) -> str:
         """Return the address of a new database that has the schema of this code."""
         if self._template is None:
             name = f"template_{os.getpid()}"
             self.empty_database(name)
-            _in_a_loop_of_its_own((migrate or _migrate)(self.url_of(name)))
+            _in_a_loop_of_its_own(_migrate(self.url_of(name)))
             self._template = name
         name = f"test_{os.getpid()}_{next(self._numbers)}"
         self.execute(f"create database {name} template {self._template}")

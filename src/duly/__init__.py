@@ -4,6 +4,52 @@ This is the public face of Duly. Whatever is listed in `__all__` is kept compati
 minor versions; everything else is a room of the house and may move without notice.
 """
 
+from duly.app import DeclaredTask, Duly
+from duly.client import Backfill, Client, RunHandle
+from duly.core.runs import Answer, Origin, Reuse, RunView
+from duly.core.states import RunState, ScheduleState
+from duly.core.verdicts import Verdict, VerdictRange
+from duly.engine import Context, Window
+from duly.errors import (
+    ConfigError,
+    DulyError,
+    EnvironmentFailure,
+    InvalidValue,
+    Refused,
+    StoreUnavailable,
+    UnknownName,
+    UsageError,
+    WorkCancelled,
+    WorkFailed,
+)
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "Answer",
+    "Backfill",
+    "Client",
+    "ConfigError",
+    "Context",
+    "DeclaredTask",
+    "Duly",
+    "DulyError",
+    "EnvironmentFailure",
+    "InvalidValue",
+    "Origin",
+    "Refused",
+    "Reuse",
+    "RunHandle",
+    "RunState",
+    "RunView",
+    "ScheduleState",
+    "StoreUnavailable",
+    "UnknownName",
+    "UsageError",
+    "Verdict",
+    "VerdictRange",
+    "Window",
+    "WorkCancelled",
+    "WorkFailed",
+    "__version__",
+]

@@ -6,20 +6,30 @@ is closed, and no thread, task, file or socket may be left of it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stores.makers import made, store_params
+from tests.stores.makers import Ground, opened, store_params
 from tests.stores.world import World
 
 
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Ground]:
+    """Where stores are made; a server that was needed is stopped at the end."""
+    one = Ground()
+    yield one
+    one.clear()
+
+
 @pytest.fixture(params=store_params())
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+async def store(
+    request: pytest.FixtureRequest, ground: Ground, tmp_path: Path
+) -> AsyncIterator[Any]:
     """An open, empty store."""
-    async with made(request.param, tmp_path) as one:
+    async with opened(ground.make(request.param, tmp_path)) as one:
         yield one
 
 

@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -30,46 +30,60 @@ def store_params() -> list[Any]:
     return [pytest.param(name, marks=marks.get(name, [])) for name in STORES]
 
 
-def need(module: str) -> Any:
-    """Import a module of this project, or skip with what is missing."""
+def need(module: str, name: str) -> Any:
+    """Import a name of this project, or skip with what is missing."""
     try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        pytest.skip(f"no {error.name} here")
+        return getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        pytest.skip(str(error))
+
+
+class Ground:
+    """Where stores of one kind are made: files in a folder, databases of one server."""
+
+    def __init__(self) -> None:
+        self._server: Any = None
+
+    def make(self, name: str, folder: Path) -> Any:
+        """Return a new store, neither migrated nor open."""
+        match name:
+            case "memory":
+                return MemoryStore(lambda: T0)
+            case "sqlite":
+                return need("duly.stores.sqlite", "SqliteStore")(folder / "duly.db")
+            case _:
+                store = need("duly.stores.postgres", "PostgresStore")
+                return store(self.server().fresh_database())
+
+    def probe(self, name: str) -> None:
+        """Skip at once when the store `name` cannot be made here."""
+        module = {"sqlite": "SqliteStore", "postgres": "PostgresStore"}.get(name)
+        if module is not None:
+            need(f"duly.stores.{name}", module)
+
+    def server(self) -> Any:
+        """Return the server of this session, started when it is first needed."""
+        if self._server is None:
+            self._server = need("tests.servers", "start_postgres")()
+        return self._server
+
+    def clear(self) -> None:
+        """Stop what was started."""
+        if self._server is not None:
+            self._server.stop()
 
 
 @contextlib.asynccontextmanager
-async def made(name: str, folder: Path, **how: Any) -> AsyncIterator[Any]:
-    """Make the store `name`, migrated and open; close it, and prove that nothing leaked."""
-    maker: Callable[..., Any] = {"memory": _memory, "sqlite": _sqlite, "postgres": _postgres}[name]
-    async with maker(folder, **how) as store:
-        before = Traces.now()
-        await store.migrate()
-        await store.open()
-        try:
-            yield store
-        finally:
-            await store.close()
-        await before.must_be_all()
-
-
-@contextlib.asynccontextmanager
-async def _memory(folder: Path) -> AsyncIterator[Any]:
-    yield MemoryStore(lambda: T0)
-
-
-@contextlib.asynccontextmanager
-async def _sqlite(folder: Path) -> AsyncIterator[Any]:
-    yield need("duly.stores.sqlite").SqliteStore(folder / "duly.db")
-
-
-@contextlib.asynccontextmanager
-async def _postgres(folder: Path) -> AsyncIterator[Any]:
-    store = need("duly.stores.postgres").PostgresStore
-    servers = need("tests.servers")
-    server = servers.start_postgres()
-    async with servers.fresh_database(server) as url:
-        yield store(url)
+async def opened(store: Any) -> AsyncIterator[Any]:
+    """Migrate and open a store; close it, and prove that nothing leaked."""
+    before = Traces.now()
+    await store.migrate()
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+    await before.must_be_all()
 
 
 class Traces(msgspec.Struct, frozen=True):

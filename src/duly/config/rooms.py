@@ -56,6 +56,12 @@ class StoreSettings(_Room):
         high=100,
     )
 
+    allow_network_fs: bool = setting(
+        False,
+        "Open a SQLite file on a network file system although its locks are not reliable there.",
+        short="sqlite_allow_network_fs",
+    )
+
     def __post_init__(self) -> None:
         self._check("store")
         parse_store_url(self.url)

@@ -24,7 +24,10 @@ TEXT_LENGTH = 2_000
 _KEY = "duly"
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_TYPES = {timedelta: "duration", bool: "true | false", int: "integer", tuple: "list of names"}
 
 Bounded = TypeVar("Bounded", timedelta, int)
 Value = timedelta | int | str | tuple[str, ...]
@@ -73,12 +76,14 @@ class Spec:
             return " | ".join(self.choices)
         if isinstance(self.default, str):
             return "secret text" if self.secret else "text"
-        return {timedelta: "duration", int: "integer", tuple: "list of names"}[type(self.default)]
+        return _TYPES[type(self.default)]
 
     def read(self, value: object, what: str) -> Value:
         """Return the value that `value` stands for; `what` names it in a refusal."""
         if isinstance(self.default, timedelta):
             read: object = self._duration(value, what)
+        elif isinstance(self.default, bool):
+            read = _WORDS.get(value.strip().lower(), value) if isinstance(value, str) else value
         elif isinstance(self.default, int):
             is_text = isinstance(value, str) and _INTEGER.fullmatch(value.strip())
             read = int(str(value)) if is_text else value
@@ -95,6 +100,9 @@ class Spec:
         if isinstance(self.default, timedelta):
             if isinstance(value, timedelta):
                 return self._bounded(value, what)
+        elif isinstance(self.default, bool):
+            if isinstance(value, bool):
+                return value
         elif isinstance(self.default, int):
             if isinstance(value, int) and not isinstance(value, bool):
                 return self._bounded(value, what)
@@ -118,6 +126,8 @@ class Spec:
         """Return the row of the table of settings."""
         shown = self.shown(self.default)
         default = ",".join(shown) if isinstance(shown, list) else str(shown)
+        if isinstance(shown, bool):
+            default = default.lower()
         return SettingDoc(self.name, self.type, default, self.env, self.meaning, self.secret)
 
     def _duration(self, value: object, what: str) -> timedelta:
@@ -145,6 +155,8 @@ class Spec:
             return "one of " + ", ".join(self.choices)
         if isinstance(self.default, tuple):
             return "distinct names of letters, digits and _ . - (64 characters at most)"
+        if isinstance(self.default, bool):
+            return "true or false"
         if isinstance(self.default, str):
             return f"a text of 1 to {TEXT_LENGTH} printable characters"
         kind = "a duration" if isinstance(self.default, timedelta) else "a whole number"

@@ -41,6 +41,9 @@ ERA = 504_921_600
 _STEP = 172_800
 _MARGIN = 4 * _STEP
 
+# Questions about the whole calendar must not fill the memory: five centuries are kept a zone.
+_KEPT_ERAS = 32
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+\-]*(?:/[A-Za-z0-9_+\-]+){0,3}")
 # These depend on the machine, or count leap seconds, which the rest of the world does not.
 _NOT_ZONES = ("posix/", "right/", "posixrules", "localtime", "Factory")
@@ -77,7 +80,10 @@ class Zone:
         if found is None:
             start = max(FIRST, number * ERA - _MARGIN)
             end = min(LAST, (number + 1) * ERA + _MARGIN)
-            found = self._eras[number] = tuple(self._probe(start, end))
+            found = tuple(self._probe(start, end))
+            if len(self._eras) >= _KEPT_ERAS:
+                self._eras = {}
+            self._eras[number] = found
         return found
 
     def offset_at(self, instant: int) -> int:

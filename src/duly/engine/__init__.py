@@ -1,10 +1,11 @@
 """What happens next: firing, claiming, leases, attempts, and noticing who died."""
 
+from duly.core.clock import Clock
 from duly.engine.clock import SystemClock
 from duly.engine.context import Context, Window
 from duly.engine.instance import Engine, Plan
 from duly.engine.keeper import ThreadKeeper
-from duly.engine.ports import Clock, Keeper, Ports, Processes
+from duly.engine.ports import Keeper, Ports, Processes
 from duly.engine.processes import HostProcesses
 
 __all__ = [

@@ -20,13 +20,13 @@ from typing import Any
 
 import msgspec
 
+from duly.core.clock import Clock
 from duly.core.rules import MAX_PAYLOAD
 from duly.core.runs import Ending
 from duly.core.states import RunVerb
 from duly.core.tasks import Task
 from duly.engine.context import Context
 from duly.engine.hands import Holding
-from duly.engine.ports import Clock
 from duly.engine.threads import Threads
 from duly.errors import DulyError, InvalidValue, WorkCancelled
 
@@ -51,9 +51,10 @@ class Attempts:
         *,
         slots: int,
         zones: Mapping[str, tzinfo],
+        resources: Any = None,
     ) -> None:
         self._tasks, self._clock, self._threads, self._zones = tasks, clock, threads, zones
-        self._slots = slots
+        self._slots, self._resources = slots, resources
         self._waiting: deque[Holding] = deque()
         self._running: set[Holding] = set()
         self.ended: Ended = lambda holding, ending: None
@@ -174,7 +175,8 @@ class Attempts:
     # --- endings --------------------------------------------------------------------------
 
     def _context(self, holding: Holding) -> Context:
-        return Context(holding, self._zones.get(holding.claimed.schedule or "", UTC))
+        zone = self._zones.get(holding.claimed.schedule or "", UTC)
+        return Context(holding, zone, self._resources)
 
     def _succeeded(self, holding: Holding, result: Any) -> Ending:
         claimed = holding.claimed

@@ -17,9 +17,9 @@ from datetime import timedelta
 from uuid import UUID
 
 from duly import events
+from duly.core.clock import Clock
 from duly.core.fleet import Horizon, Incident
 from duly.engine.almanac import Almanac
-from duly.engine.ports import Clock
 from duly.engine.roster import Roster
 from duly.engine.telling import Telling
 from duly.stores.base import Retention, Store

@@ -17,13 +17,13 @@ from uuid import UUID
 
 import msgspec
 
+from duly.core.clock import Clock
 from duly.core.runs import SUSPECT_QUEUE
 from duly.core.tasks import Task
 from duly.engine.almanac import Almanac
 from duly.engine.attempts import Attempts
 from duly.engine.hands import Hands, Holding
 from duly.engine.lease import Lease
-from duly.engine.ports import Clock
 from duly.engine.roster import Roster
 from duly.engine.threads import Threads
 from duly.stores.base import Signal, Store, WakeUp

@@ -7,7 +7,7 @@ from the task's coroutine or its thread; `check` is how a thread learns that it 
 from __future__ import annotations
 
 from datetime import datetime, tzinfo
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from duly.core.runs import Origin
@@ -31,10 +31,11 @@ class Window(NamedTuple):
 class Context:
     """One attempt, as its task sees it."""
 
-    __slots__ = ("_holding", "_zone")
+    __slots__ = ("_holding", "_zone", "resources")
 
-    def __init__(self, holding: Holding, zone: tzinfo) -> None:
+    def __init__(self, holding: Holding, zone: tzinfo, resources: Any = None) -> None:
         self._holding, self._zone = holding, zone
+        self.resources = resources  # what the worker's lifespan yielded
 
     def __repr__(self) -> str:
         return f"<Context {self.task} run={self.run_id} attempt={self.attempt}>"

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from duly.core.clock import Clock
 from duly.core.fleet import Horizon
 from duly.engine.almanac import Alarm, Almanac
-from duly.engine.ports import Clock
 from duly.engine.roster import Roster
 from duly.stores.base import Fired, Signal, Store, WakeUp
 

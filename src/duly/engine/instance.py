@@ -66,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     stop_grace: timedelta = timedelta(seconds=30)
     loop_failures: int = 5
     keep: Retention = Retention()
+    resources: Any = None  # what the lifespan yielded: `ctx.resources`
 
 
 class Engine:
@@ -81,7 +82,12 @@ class Engine:
         self.lease = Lease(clock, self.hands, length=plan.lease, margin=plan.margin)
         self.supervisor = Supervisor(clock, self.telling, threshold=plan.loop_failures)
         self.attempts = Attempts(
-            plan.tasks, clock, self.threads, slots=plan.slots, zones=plan.zones
+            plan.tasks,
+            clock,
+            self.threads,
+            slots=plan.slots,
+            zones=plan.zones,
+            resources=plan.resources,
         )
         self._make_loops()
         self._keeper: Keeper = ports.keeper()

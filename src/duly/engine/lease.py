@@ -19,9 +19,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
+from duly.core.clock import Clock
 from duly.core.fleet import Renewal
 from duly.engine.hands import Hands
-from duly.engine.ports import Clock
 from duly.errors import EnvironmentFailure
 from duly.stores.base import LeaseLine
 

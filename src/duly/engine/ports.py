@@ -1,44 +1,19 @@
-"""What the engine needs from the machine: time, chance, threads, and news of processes.
+"""What the engine needs from the machine: threads, and news of processes.
 
-The engine touches the machine through these protocols only. `clock.py` and `processes.py`
-implement them for real; the simulator implements them on a virtual clock. Waiting is done on
-asyncio events and loop timers, whose time a simulated loop turns.
+The engine touches the machine through these protocols and `core.clock.Clock` only. `clock.py`,
+`keeper.py` and `processes.py` implement them for real; the simulator implements them on a
+virtual clock. Waiting is done on asyncio events and timers, whose time a simulated loop turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Protocol
-from uuid import UUID
 
 import msgspec
 
+from duly.core.clock import Clock
 from duly.core.fleet import Instance
-
-
-class Clock(Protocol):
-    """Time and chance. `now` is for people and for stores without a clock of their own."""
-
-    def now(self) -> datetime:
-        """Return the wall clock, aware UTC."""
-        ...
-
-    def monotonic(self) -> float:
-        """Return seconds that never step back; the same scale as the event loop's time."""
-        ...
-
-    def draw(self) -> float:
-        """Return an even random number in [0, 1)."""
-        ...
-
-    def new_id(self) -> UUID:
-        """Return a fresh UUIDv7."""
-        ...
-
-    async def pause(self, seconds: float) -> None:
-        """Wait by the event loop's clock."""
-        ...
 
 
 class Keeper(Protocol):

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from duly.engine.ports import Clock
+from duly.core.clock import Clock
 from duly.errors import EnvironmentFailure, Refused
 
 EXIT_GAVE_UP = 70

@@ -10,11 +10,11 @@ import logging
 from uuid import UUID
 
 from duly import events
+from duly.core.clock import Clock
 from duly.core.fleet import Proof, Renewal, TakenOver
 from duly.core.runs import Answer, Ending
 from duly.core.states import RunState, RunVerb
 from duly.engine.hands import Holding
-from duly.engine.ports import Clock
 from duly.events import Bus
 from duly.stores.base import Fired
 

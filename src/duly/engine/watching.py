@@ -19,9 +19,10 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
+from duly.core.clock import Clock
 from duly.core.fleet import Instance, Proof, TakenOver
 from duly.engine.almanac import Almanac
-from duly.engine.ports import Clock, Processes
+from duly.engine.ports import Processes
 from duly.engine.roster import Roster
 from duly.engine.telling import Telling
 from duly.errors import EnvironmentFailure

@@ -34,7 +34,7 @@ FIELDS: Mapping[str, str] = {
     "held": "runs in the instance's hands",
     "instance": "the instance's name for people",
     "kind": "what sort of incident it is",
-    "late_s": "seconds between due and started, by the store's clock; null when it was not asked",
+    "late_s": "seconds between due and started, as the instance tells time",
     "loop": "the loop's name",
     "outcome": "what the declaration came to",
     "owner": "the application that owns the schedules",

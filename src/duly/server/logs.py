@@ -56,7 +56,8 @@ class Logs:
             overdue = self._turn_window()
             tell = self._told[event.name] < self._lines
             (self._told if tell else self._suppressed)[event.name] += 1
-        self._sum_up(overdue)
+        if overdue:
+            self._sum_up(overdue)
         if tell:
             self._logger.log(event.level, event.name, extra={"event": event})
 

@@ -35,7 +35,7 @@ METRICS: tuple[MetricDoc, ...] = (
         "duly_run_lateness_seconds",
         "histogram",
         ("task",),
-        "Time between due and started, by the store's clock.",
+        "Time between due and started of runs that a schedule fired.",
     ),
     MetricDoc(
         "duly_run_duration_seconds",

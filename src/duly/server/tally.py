@@ -35,9 +35,9 @@ class Tally:
             doc.name: {} for doc in METRICS if doc.kind == "histogram"
         }
         self._bound = label_values
-        self._known: dict[str, set[str]] = {}
+        self._known: dict[str, set[str]] = {label: set() for doc in METRICS for label in doc.labels}
 
-    def add(self, name: str, *labels: str, count: int = 1) -> None:
+    def add(self, name: str, labels: Labels = (), count: int = 1) -> None:
         """Count up one series of a counter."""
         self.counts[name][labels] += count
 
@@ -47,18 +47,20 @@ class Tally:
         spread = spreads.get(labels)
         if spread is None:
             spread = spreads[labels] = Spread()
-        spread.add(max(0.0, seconds))
+        spread.add(seconds if seconds > 0 else 0.0)
 
     def fold(self, label: str, value: str) -> str:
         """Return the value to count under: itself, or `_other` when there are too many."""
-        known = self._known.setdefault(label, set())
+        known = self._known[label]
+        if value in known:
+            return value
         value = value[:LABEL_CHARACTERS]
         if value in known:
             return value
         if len(known) < self._bound:
             known.add(value)
             return value
-        self.add("duly_labels_folded_total", label)
+        self.add("duly_labels_folded_total", (label,))
         return OTHER
 
     def copy_counts(self) -> dict[str, dict[Labels, int]]:
@@ -101,13 +103,12 @@ class Spread:
 # --- how each kind of event is counted --------------------------------------------------------
 
 
-def _ended(outcome: str) -> Callable[[Tally, Any], None]:
+def _ended(outcome: str, *, timed: bool = False) -> Callable[[Tally, Any], None]:
     def count(tally: Tally, event: Any) -> None:
         task = tally.fold("task", event.task or UNKNOWN)
-        tally.add("duly_runs_total", task, outcome)
-        took_s = getattr(event, "took_s", None)
-        if took_s is not None:
-            tally.observe("duly_run_duration_seconds", (task,), took_s)
+        tally.add("duly_runs_total", (task, outcome))
+        if timed:
+            tally.observe("duly_run_duration_seconds", (task,), event.took_s)
 
     return count
 
@@ -118,15 +119,16 @@ def _started(tally: Tally, event: events.AttemptStarted) -> None:
         tally.observe("duly_run_lateness_seconds", (task,), event.late_s)
 
 
-def _plain(name: str, field: str = "", *, fold: bool = False) -> Callable[[Tally, Any], None]:
-    """Count one per event, by the value of a field where there is one."""
+def _one(name: str) -> Callable[[Tally, Any], None]:
+    """Count one per event."""
+    return lambda tally, event: tally.add(name)
+
+
+def _by(name: str, field: str) -> Callable[[Tally, Any], None]:
+    """Count one per event, by the value of a field that is also the label."""
 
     def count(tally: Tally, event: Any) -> None:
-        if not field:
-            tally.add(name)
-            return
-        value = str(getattr(event, field))
-        tally.add(name, tally.fold(field, value) if fold else value)
+        tally.add(name, (tally.fold(field, str(getattr(event, field))),))
 
     return count
 
@@ -136,22 +138,22 @@ def _expired(tally: Tally, event: events.RunExpired) -> None:
 
 
 COUNTED: Mapping[type[Event], Callable[[Tally, Any], None]] = {
-    events.RunEnqueued: _plain("duly_runs_enqueued_total", "task", fold=True),
+    events.RunEnqueued: _by("duly_runs_enqueued_total", "task"),
     events.AttemptStarted: _started,
-    events.RunCompleted: _ended("completed"),
-    events.RunRetried: _ended("retried"),
-    events.RunFailed: _ended("failed"),
+    events.RunCompleted: _ended("completed", timed=True),
+    events.RunRetried: _ended("retried", timed=True),
+    events.RunFailed: _ended("failed", timed=True),
     events.RunReleased: _ended("released"),
     events.RunWaited: _ended("waited"),
     events.RunParked: _ended("parked"),
     events.RunCancelled: _ended("cancelled"),
-    events.RunStale: _plain("duly_stale_writes_total", "verb"),
-    events.RunTakenOver: _plain("duly_runs_taken_over_total", "after"),
+    events.RunStale: _by("duly_stale_writes_total", "verb"),
+    events.RunTakenOver: _by("duly_runs_taken_over_total", "after"),
     events.RunExpired: _expired,
-    events.ScheduleFired: _plain("duly_schedule_fired_total", "schedule", fold=True),
-    events.InstanceDeclaredDead: _plain("duly_instances_declared_dead_total", "proof"),
-    events.InstanceLostLease: _plain("duly_lease_lost_total"),
-    events.StoreAway: _plain("duly_store_away_total"),
-    events.LoopFailed: _plain("duly_loop_failures_total", "loop", fold=True),
-    events.IncidentOpened: _plain("duly_incidents_opened_total", "kind", fold=True),
+    events.ScheduleFired: _by("duly_schedule_fired_total", "schedule"),
+    events.InstanceDeclaredDead: _by("duly_instances_declared_dead_total", "proof"),
+    events.InstanceLostLease: _one("duly_lease_lost_total"),
+    events.StoreAway: _one("duly_store_away_total"),
+    events.LoopFailed: _by("duly_loop_failures_total", "loop"),
+    events.IncidentOpened: _by("duly_incidents_opened_total", "kind"),
 }

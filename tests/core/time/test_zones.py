@@ -118,6 +118,13 @@ def test_no_offset_lasts_so_short_that_looking_every_second_day_misses_it() -> N
         assert all(after - before > 3 * 86_400 for before, after in pairwise(changes)), name
 
 
+def test_questions_about_the_whole_calendar_do_not_fill_the_memory() -> None:
+    found = zone("Asia/Tokyo")
+    for number in range(FIRST // ERA, 100):
+        found.offset_at(number * ERA + ERA // 2)
+    assert len(found._eras) <= 32
+
+
 @pytest.mark.parametrize("number", [-3, -1, 0, 1, 3])
 def test_an_era_is_covered_without_a_hole(number: int) -> None:
     segments = zone("America/New_York").era(number)

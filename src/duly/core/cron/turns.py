@@ -59,7 +59,7 @@ class Spans(NamedTuple):
     rows: tuple[Span, ...]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def spans(zone: Zone, era: int, turns: Turns) -> Spans:
     """Return the spans of an era of a zone under a policy."""
     start, end = max(FIRST, era * ERA), min(LAST, (era + 1) * ERA)

@@ -184,9 +184,7 @@ class _After:
     def _go_on(self, ending: Ending, held: Held, known: Mover, unit: Unit) -> None:
         detail = ending.error if ending.verb is RunVerb.RETRY else ending.reason
         self.past.append(
-            Past(
-                held.id, held.epoch, held.boot, held.claimed_at, unit.now, ending.verb, detail
-            )
+            Past(held.id, held.epoch, held.boot, held.claimed_at, unit.now, ending.verb, detail)
         )
         if ending.verb is RunVerb.RELEASE:
             self.back.append(returning(known, held))

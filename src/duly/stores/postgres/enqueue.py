@@ -185,9 +185,7 @@ async def _lock_keys(
     }
 
 
-async def states_of(
-    unit: Unit, runs: Collection[UUID]
-) -> dict[UUID, tuple[RunState, str | None]]:
+async def states_of(unit: Unit, runs: Collection[UUID]) -> dict[UUID, tuple[RunState, str | None]]:
     """Where runs stand, all by one snapshot, in which each is in exactly one place."""
     rows = await unit.fetch(STATES, list(runs))
     return {run: (RunState(state), reason) for run, state, reason in rows}
@@ -200,6 +198,8 @@ async def _lock_new_limits(unit: Unit, runs: Sequence[NewRun]) -> None:
         keys = sorted(limits)
         await unit.fetch(SET_LIMITS, keys, [limits[key] for key in keys])
         await unit.lock_limits(keys)
+        for key in keys:
+            unit.rooms[key].most = limits[key]
 
 
 async def _revive(unit: Unit, plan: _Plan, movers: dict[UUID, Mover]) -> None:
@@ -241,9 +241,7 @@ async def insert_runs(unit: Unit, runs: Sequence[NewRun]) -> set[UUID]:
         if one.id not in inserted:
             continue
         if one.run_at is not None and one.run_at > unit.now:
-            waits.append(
-                Wait(one.id, RunState.SCHEDULED, one.run_at, expires_at=one.expires_at)
-            )
+            waits.append(Wait(one.id, RunState.SCHEDULED, one.run_at, expires_at=one.expires_at))
         else:
             movers.append(
                 Mover(one.id, one.queue, one.priority, one.task, one.expires_at, one.limit_key)

@@ -89,9 +89,7 @@ class MoveVerbs(Ground):
             rows = await unit.fetch(TAKE_READY, sorted(known))
             advance(RUN_MOVES, RunState.READY, RunVerb.WAIT)
             waits = [
-                Wait(
-                    row[0], RunState.WAITING, None, *row[1:4], known[row[0]].expires_at, NO_CODE
-                )
+                Wait(row[0], RunState.WAITING, None, *row[1:4], known[row[0]].expires_at, NO_CODE)
                 for row in rows
             ]
             await put_later(unit, waits)
@@ -142,9 +140,7 @@ async def _standing_answer(unit: Unit, run: UUID) -> Answer:
     return Answer.IMPOSSIBLE if PLACE[state] is Place.ENDED else Answer.ALREADY
 
 
-def _over(
-    row: tuple[UUID, int, int, int], state: RunState, verb: RunVerb, why: str
-) -> End:
+def _over(row: tuple[UUID, int, int, int], state: RunState, verb: RunVerb, why: str) -> End:
     """The end of a run that was in no hands: (id, epoch, failures, deaths)."""
     run, epoch, failures, deaths = row
     return End(run, advance(RUN_MOVES, state, verb), epoch, failures, deaths, reason=why)
@@ -174,9 +170,7 @@ async def cancel_in(unit: Unit, run: UUID, why: str) -> Answer:
     raise AssertionError("a run with an identity is found in one of its places")
 
 
-async def _cancel_look(
-    unit: Unit, run: UUID, why: str, known: dict[UUID, Mover]
-) -> Answer | None:
+async def _cancel_look(unit: Unit, run: UUID, why: str, known: dict[UUID, Mover]) -> Answer | None:
     """Look in every place once, each with a snapshot of its own; None when all were missed."""
     rows = await unit.fetch(TAKE_READY, [run]) or await unit.fetch(TAKE_LATER, [run])
     if rows:

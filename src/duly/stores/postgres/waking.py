@@ -86,17 +86,15 @@ class Bell:
     async def tell_within(self, line: Line, wakes: set[WakeUp]) -> None:
         """Tell from inside somebody's transaction: the database delivers it at their commit."""
         if wakes:
-            await line.fetch("select pg_notify($1, $2)", self._address.channel, _message(wakes)[0])
+            await line.fetch("select pg_notify($1, $2)", self._address.channel, message(wakes)[0])
 
     async def _send(self) -> None:
-        told, rest = _message(self._pending)
+        told, rest = message(self._pending)
         self._pending = rest
         try:
             async with self.lock:
                 if self.conn is not None and not self.conn.is_closed():
-                    await self.conn.fetch(
-                        "select pg_notify($1, $2)", self._address.channel, told
-                    )
+                    await self.conn.fetch("select pg_notify($1, $2)", self._address.channel, told)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pass  # a hint that is lost: the poll is the net
         asyncio.get_running_loop().call_later(REST_S, self._rested)
@@ -149,7 +147,7 @@ class Bell:
         task.add_done_callback(self._tasks.discard)
 
 
-def _message(wakes: Iterable[WakeUp]) -> tuple[str, set[WakeUp]]:
+def message(wakes: Iterable[WakeUp]) -> tuple[str, set[WakeUp]]:
     """Put wakes into one message as far as it has room; return it and the rest."""
     parts: list[str] = []
     rest: set[WakeUp] = set()

@@ -26,42 +26,53 @@ from duly.errors import (
 
 def translate(error: apsw.Error, path: Path, *, system_errno: int = 0) -> DulyError:
     """Return what `error` of the database at `path` means; the caller raises it from `error`."""
-    match error:
-        case apsw.FullError():
-            return StoreFull(
-                f"the disk of {path} is full: nothing of this call was kept;"
-                " free some space, and Duly goes on by itself"
-            )
-        case apsw.IOError() if system_errno in (errno.ENOSPC, errno.EDQUOT):
-            return StoreFull(
-                f"the disk of {path} is full: nothing of this call was kept;"
-                " free some space, and Duly goes on by itself"
-            )
-        case apsw.BusyError() | apsw.LockedError():
-            return StoreUnavailable(
-                f"{path} stayed locked by another process for too long; is a backup or another"
-                " program holding a transaction open on it?"
-            )
-        case apsw.ReadOnlyError():
-            return StoreReadOnly(_read_only(path))
-        case apsw.CantOpenError():
-            return _cannot_open(path)
-        case apsw.NotADBError():
-            return StoreRefused(f"{path} is not a SQLite database (or it is encrypted)")
-        case apsw.CorruptError():
-            return StoreRefused(
-                f"{path} is damaged ({error}): restore it from a backup, or recover it with the"
-                " sqlite3 program's .recover"
-            )
-        case apsw.PermissionsError() | apsw.AuthError():
-            return StoreRefused(f"permission to use {path} was denied: {error}")
-        case apsw.ConstraintError() if "duly_run.schedule" in str(error):
-            return Refused("this occurrence of its schedule has a run by the clock already")
-        case apsw.IOError() | apsw.NoMemError() | apsw.InterruptError():
-            return StoreUnavailable(f"reading or writing {path} failed: {error}")
-        case apsw.ConnectionClosedError():
-            return StoreUnavailable(f"the store at {path} is closed")
+    if isinstance(error, apsw.FullError) or system_errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(
+            f"the disk of {path} is full: nothing of this call was kept;"
+            " free some space, and Duly goes on by itself"
+        )
+    if isinstance(error, apsw.CantOpenError):
+        return _cannot_open(path)
+    if isinstance(error, apsw.ReadOnlyError):
+        return StoreReadOnly(_read_only(path))
+    if isinstance(error, apsw.ConstraintError) and "duly_run.schedule" in str(error):
+        return Refused("this occurrence of its schedule has a run by the clock already")
+    for kinds, made, why in _MEANINGS:
+        if isinstance(error, kinds):
+            return made(why.format(path=path, error=error))
     return DulyBug(f"SQLite refused a statement of ours on {path}: {error}")
+
+
+_MEANINGS: tuple[tuple[tuple[type[apsw.Error], ...], type[DulyError], str], ...] = (
+    (
+        (apsw.BusyError, apsw.LockedError),
+        StoreUnavailable,
+        "{path} stayed locked by another process for too long; is a backup or another program"
+        " holding a transaction open on it?",
+    ),
+    (
+        (apsw.NotADBError,),
+        StoreRefused,
+        "{path} is not a SQLite database (or it is encrypted)",
+    ),
+    (
+        (apsw.CorruptError,),
+        StoreRefused,
+        "{path} is damaged ({error}): restore it from a backup, or recover it with the"
+        " sqlite3 program's .recover",
+    ),
+    (
+        (apsw.PermissionsError, apsw.AuthError),
+        StoreRefused,
+        "permission to use {path} was denied: {error}",
+    ),
+    (
+        (apsw.IOError, apsw.NoMemError, apsw.InterruptError),
+        StoreUnavailable,
+        "reading or writing {path} failed: {error}",
+    ),
+    ((apsw.ConnectionClosedError,), StoreUnavailable, "the store at {path} is closed"),
+)
 
 
 def _read_only(path: Path) -> str:

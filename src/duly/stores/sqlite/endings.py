@@ -46,13 +46,11 @@ _MOVE = {
     where h.epoch = v.column2 and h.boot = ? and h.limit_key is null"""
     for size in CHUNKS
 }
+LIVES_ON = frozenset({RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK})
 _REMOVE = {size: f"delete from duly_held where id in ({marks(size)})" for size in CHUNKS}
-_LIVES_ON = (RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK)
 
 
-def end(
-    tx: Tx, boot: UUID, endings: Sequence[Ending], now: datetime | None
-) -> list[Answer]:
+def end(tx: Tx, boot: UUID, endings: Sequence[Ending], now: datetime | None) -> list[Answer]:
     """End attempts; see `Store.end`."""
     at = micros(tx.now(now))
     together = [one for one in endings if one.verb in _FOR_GOOD and not one.limited]
@@ -61,16 +59,14 @@ def end(
     done: set[UUID] = set()
     for chunk in chunked(together):
         done |= _end_together(tx, boot, chunk, at)
-    return [
-        Answer.DONE if one.run in done else _end_one(tx, boot, one, at) for one in endings
-    ]
+    return [Answer.DONE if one.run in done else _end_one(tx, boot, one, at) for one in endings]
 
 
 def _end_together(tx: Tx, boot: UUID, endings: Sequence[Ending], at: int) -> set[UUID]:
     """End runs whose fences hold; return them, or none when any was out of the ordinary."""
-    size, values, ids = len(endings), [], []
-    rows: list[Any] = values
-    rows.append(at)
+    size = len(endings)
+    ids: list[bytes] = []
+    rows: list[Any] = [at]
     for one in endings:
         run = one.run.bytes
         ids.append(run)
@@ -116,7 +112,7 @@ def _fits(spot: Spot, boot: UUID, ending: Ending) -> bool:
 
 def _heed_cancel(ending: Ending, hand: Hand) -> Ending:
     """A run that would live on, although its cancelling was requested, ends as cancelled."""
-    if hand.cancel is None or ending.verb not in _LIVES_ON:
+    if hand.cancel is None or ending.verb not in LIVES_ON:
         return ending
     return Ending(run=ending.run, epoch=ending.epoch, verb=RunVerb.CANCEL, reason=hand.cancel)
 
@@ -128,7 +124,7 @@ def _go_on(tx: Tx, ending: Ending, spot: Spot, *, state: RunState, at: int) -> N
     note_attempt(tx, run, spot=spot, verb=ending.verb, at=at, detail=detail)
     leave_place(tx, run, spot)
     if ending.verb is RunVerb.RELEASE:
-        put_ready(tx, run, at, asked=spot.asked, numbers=before, was_held=True)
+        put_ready(tx, run, at, asked=spot.asked, numbers=before)
         return
     numbers = Numbers(
         before.epoch,
@@ -141,11 +137,19 @@ def _go_on(tx: Tx, ending: Ending, spot: Spot, *, state: RunState, at: int) -> N
         state,
         asked=spot.asked,
         numbers=numbers,
-        wake_at=None if ending.delay_us is None else at + ending.delay_us,
+        wake_at=_wake_at(ending, at),
         reason=ending.reason,
     )
     free(tx, run, spot.asked.limit_key, at)
     tx.tell(Signal.DUE)
+
+
+def _wake_at(ending: Ending, at: int) -> int | None:
+    """A retry always wakes by itself, a parked run never, a wait when it says so."""
+    if ending.verb is RunVerb.PARK:
+        return None
+    delay = 0 if ending.delay_us is None and ending.verb is RunVerb.RETRY else ending.delay_us
+    return None if delay is None else at + delay
 
 
 def _ended_so(tx: Tx, boot: UUID, ending: Ending) -> bool:
@@ -157,8 +161,8 @@ def _ended_so(tx: Tx, boot: UUID, ending: Ending) -> bool:
         ending.epoch,
     )
     if ended is not None:
-        wanted = RUN_MOVES[RunState.RUNNING].get(ending.verb)
-        return ended[0] in (RunState.CANCELLED.value, wanted and wanted.value)
+        heeded = ended[0] == RunState.CANCELLED and ending.verb in LIVES_ON
+        return heeded or ended[0] == RUN_MOVES[RunState.RUNNING].get(ending.verb)
     past = tx.value(
         "select 1 from duly_attempt where run = ? and epoch = ? and boot = ? and outcome = ?",
         ending.run.bytes,

@@ -51,9 +51,7 @@ def enqueue(tx: Tx, runs: Sequence[NewRun], now: datetime | None) -> list[Enqueu
 
 
 def _is_plain(run: NewRun, now: datetime) -> bool:
-    return (
-        run.key is None and run.limit_key is None and (run.run_at is None or run.run_at <= now)
-    )
+    return run.key is None and run.limit_key is None and (run.run_at is None or run.run_at <= now)
 
 
 def _is_lean(run: NewRun) -> bool:
@@ -173,9 +171,7 @@ def insert(tx: Tx, new: NewRun, now: datetime) -> None:
             new.limit_key,
             new.limit,
         )
-    asked = Asked(
-        new.task, new.queue, new.priority, micros_or_none(new.expires_at), new.limit_key
-    )
+    asked = Asked(new.task, new.queue, new.priority, micros_or_none(new.expires_at), new.limit_key)
     if new.run_at is not None and new.run_at > now:
         put_later(
             tx, run, RunState.SCHEDULED, asked=asked, numbers=Numbers(),

@@ -8,7 +8,7 @@ one step inside a transaction of somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import msgspec
@@ -84,9 +84,7 @@ def find(tx: Tx, run: bytes) -> Spot | None:
     if asked is None:
         return None
     if row := tx.one(_HELD, run):
-        return Spot(
-            Place.HELD, RunState.RUNNING, asked, Numbers(*row[:3]), hand=Hand(*row[3:])
-        )
+        return Spot(Place.HELD, RunState.RUNNING, asked, Numbers(*row[:3]), hand=Hand(*row[3:]))
     if row := tx.one(_LATER, run):
         return Spot(Place.LATER, RunState(row[3]), asked, Numbers(*row[:3]), reason=row[4])
     if row := tx.one(_READY, asked.queue, SUSPECT_QUEUE, asked.priority, run):
@@ -118,9 +116,7 @@ def leave_place(tx: Tx, run: bytes, spot: Spot) -> None:
 # --- into a place -------------------------------------------------------------------------
 
 
-def put_ready(
-    tx: Tx, run: bytes, at: int, *, asked: Asked, numbers: Numbers, was_held: bool = False
-) -> None:
+def put_ready(tx: Tx, run: bytes, at: int, *, asked: Asked, numbers: Numbers) -> None:
     """Make a run claimable if its limit admits it; else it waits for the limit."""
     if asked.limit_key is not None and not _admit(tx, run, asked.limit_key):
         put_later(
@@ -128,7 +124,8 @@ def put_ready(
             reason=f"limit:{asked.limit_key}",
         )  # fmt: skip
         return
-    alone = was_held and after_death(numbers.deaths).alone
+    # A suspect stays one behind every detour: shelved, or unparked when a boot came back.
+    alone = after_death(numbers.deaths).alone
     tx.do(
         "insert into duly_ready (queue, priority, id, task, epoch, failures, deaths, ready_at,"
         " expires_at, limit_key) values (?,?,?,?,?,?,?,?,?,?)",
@@ -298,7 +295,24 @@ def hand_back(tx: Tx, run: bytes, at: int, why: str) -> None:
     advance(RUN_MOVES, RunState.RUNNING, RunVerb.RELEASE)
     note_attempt(tx, run, spot=spot, verb=RunVerb.RELEASE, at=at, detail=why)
     leave_place(tx, run, spot)
-    put_ready(tx, run, at, asked=spot.asked, numbers=spot.numbers, was_held=True)
+    put_ready(tx, run, at, asked=spot.asked, numbers=spot.numbers)
+
+
+def unshelve(tx: Tx, tasks: Collection[str], at: int) -> None:
+    """Make the runs ready that waited for code of these tasks, by id."""
+    rows = tx.all(
+        """select l.id, r.task, l.state, l.epoch, l.failures, l.deaths
+        from duly_later l cross join duly_run r on r.id = l.id
+        where l.reason = ? order by l.id""",
+        NO_CODE,
+    )
+    for run, task, state, *numbers in rows:
+        if task in tasks:
+            advance(RUN_MOVES, RunState(state), RunVerb.PROMOTE)
+            asked = asked_of(tx, run)
+            assert asked is not None, "a run that waits has an identity"
+            tx.do("delete from duly_later where id = ?", run)
+            put_ready(tx, run, at, asked=asked, numbers=Numbers(*numbers))
 
 
 def in_list(values: Sequence[object]) -> str:

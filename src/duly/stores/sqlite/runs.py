@@ -24,6 +24,7 @@ from duly.stores.sqlite.moves import (
     put_ended,
     put_later,
     put_ready,
+    unshelve,
 )
 from duly.stores.sqlite.rows import micros
 from duly.stores.sqlite.tx import Tx
@@ -47,9 +48,7 @@ def promote(tx: Tx, limit: int, now: datetime | None) -> int:
     for run, state, epoch, failures, deaths, *asked in due:
         advance(RUN_MOVES, RunState(state), RunVerb.PROMOTE)
         tx.do("delete from duly_later where id = ?", run)
-        put_ready(
-            tx, run, at, asked=Asked(*asked), numbers=Numbers(epoch, failures, deaths)
-        )
+        put_ready(tx, run, at, asked=Asked(*asked), numbers=Numbers(epoch, failures, deaths))
     waited_for = tx.all(
         "select key from duly_limit l where exists (select 1 from duly_later"
         " where reason = 'limit:' || l.key and state = 'waiting') order by key"
@@ -69,31 +68,46 @@ def expire(tx: Tx, limit: int, now: datetime | None) -> int:
     return len(gone)
 
 
-def unknown_tasks(tx: Tx, now: datetime | None) -> list[str]:
-    """Return the tasks of ready runs that no live instance carries; writes nothing."""
-    known = tx.all(
-        "select tasks from duly_instance where state = 'live' and seen_at > ?",
-        micros(tx.now(now) - PRESENT),
+def to_shelve(tx: Tx, now: datetime | None) -> bool:
+    """Whether `shelve` would move anything; writes nothing."""
+    carried = _carried(tx, now)
+    waiting = tx.all(
+        "select distinct r.task from duly_later l cross join duly_run r on r.id = l.id"
+        " where l.reason = ?",
+        NO_CODE,
     )
-    carried = {task for (tasks,) in known for task in msgspec.json.decode(tasks)}
-    ready = tx.all("select distinct task from duly_ready")
-    return sorted(task for (task,) in ready if task not in carried)
+    return any(task in carried for (task,) in waiting) or bool(_unknown(tx, carried))
 
 
 def shelve(tx: Tx, now: datetime | None) -> dict[str, int]:
     """Move ready runs that nobody can run aside; see `Store.shelve`."""
-    at, moved = micros(tx.now(now)), dict[str, int]()
-    for task, run in _shelved(tx, unknown_tasks(tx, now)):
+    at, moved, carried = micros(tx.now(now)), dict[str, int](), _carried(tx, now)
+    # An instance that was away too long and returned did not register again: its runs come
+    # back here, or they would wait for ever.
+    unshelve(tx, carried, at)
+    for task, run in _shelved(tx, _unknown(tx, carried)):
         advance(RUN_MOVES, RunState.READY, RunVerb.WAIT)
         spot = find(tx, run)
         assert spot is not None, "the row was read in this transaction"
         leave_place(tx, run, spot)
-        put_later(
-            tx, run, RunState.WAITING, asked=spot.asked, numbers=spot.numbers, reason=NO_CODE
-        )
+        put_later(tx, run, RunState.WAITING, asked=spot.asked, numbers=spot.numbers, reason=NO_CODE)
         free(tx, run, spot.asked.limit_key, at)
         moved[task] = moved.get(task, 0) + 1
     return moved
+
+
+def _carried(tx: Tx, now: datetime | None) -> set[str]:
+    """Return the tasks that live and present instances carry."""
+    known = tx.all(
+        "select tasks from duly_instance where state = 'live' and seen_at > ?",
+        micros(tx.now(now) - PRESENT),
+    )
+    return {task for (tasks,) in known for task in msgspec.json.decode(tasks)}
+
+
+def _unknown(tx: Tx, carried: set[str]) -> list[str]:
+    ready = tx.all("select distinct task from duly_ready")
+    return sorted(task for (task,) in ready if task not in carried)
 
 
 def _shelved(tx: Tx, tasks: list[str]) -> list[tuple[str, bytes]]:

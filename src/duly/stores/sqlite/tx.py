@@ -15,8 +15,11 @@ import apsw
 
 from duly.errors import Refused
 from duly.stores.base import Signal, WakeUp
+from duly.stores.sqlite.rows import instant
 
 Row = tuple[Any, ...]
+Clock = Callable[[], datetime] | None
+"""Gives aware UTC; None stands for SQLite's own clock, which counts milliseconds."""
 
 
 class Tx:
@@ -24,14 +27,20 @@ class Tx:
 
     __slots__ = ("_clock", "conn", "told")
 
-    def __init__(self, conn: apsw.Connection, clock: Callable[[], datetime]) -> None:
+    def __init__(self, conn: apsw.Connection, clock: Clock) -> None:
         self.conn = conn
         self.told: dict[WakeUp, None] = {}
         self._clock = clock
 
     def now(self, now: datetime | None) -> datetime:
         """Return the given instant, or the store's clock."""
-        return self._clock() if now is None else now
+        if now is not None:
+            return now
+        return self.clock() if self._clock is None else self._clock()
+
+    def clock(self) -> datetime:
+        """Return SQLite's own time."""
+        return instant(1000 * self.value("select cast(1000 * unixepoch('subsec') as integer)"))
 
     def do(self, sql: str, *values: Any) -> int:
         """Carry out a statement that returns no rows; return how many rows it changed."""

@@ -46,7 +46,7 @@ def run_view(tx: Tx, run: UUID) -> RunView | None:
         return None
     past = tx.all(
         "select epoch, boot, started_at, ended_at, outcome, detail from duly_attempt"
-        " where run = ? order by ended_at, epoch",
+        " where run = ? order by epoch",
         run.bytes,
     )
     return _view(row, tuple(map(attempt_of, past)))

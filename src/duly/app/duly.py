@@ -1,0 +1,207 @@
+"""The application: what a user's file declares, and how it is opened, used and run.
+
+    app = Duly()
+
+    @app.task(cron="0 1 * * *", tz="Europe/Amsterdam")
+    async def mail_orders(ctx: Context) -> None: ...
+
+Declaring touches nothing. `async with app` opens the store, for programs that ask for work;
+`await app.work()` makes this process an instance that does it. Both may be used together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, TypeVar, Unpack, overload
+
+from duly.app.declaring import (
+    ScheduleOptions,
+    TaskOptions,
+    check_name,
+    make_definition,
+    make_task,
+    split_options,
+    zone_of,
+)
+from duly.app.tasks import DeclaredTask
+from duly.app.wiring import make_store
+from duly.client import Client
+from duly.config import Loaded, Settings, load_settings
+from duly.core.clock import Clock
+from duly.core.schedules import Definition
+from duly.core.tasks import Task
+from duly.engine import SystemClock
+from duly.errors import Refused, UsageError
+from duly.events import Bus
+from duly.stores.base import Standing, Store
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+class Options(ScheduleOptions, TaskOptions, total=False):
+    """Everything `@app.task` takes beside a name."""
+
+
+class Duly:
+    """A service's background work: its tasks, its schedules, and its store.
+
+    `store` is a URL (default: `DULY_STORE`, `duly.toml`, else `sqlite:///duly.db`); `name`
+    owns the schedules declared here; `version` is told to people. `lifespan` is an async
+    context manager entered once per worker process; what it yields is `ctx.resources`.
+    """
+
+    def __init__(
+        self,
+        store: str | None = None,
+        *,
+        name: str = "app",
+        version: str = "0",
+        lifespan: Lifespan | None = None,
+        settings: Mapping[str, object] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = check_name("application", name)
+        self.version = version
+        self.lifespan = lifespan
+        self.clock: Clock = clock or SystemClock()
+        self.bus = Bus()
+        self.tasks: dict[str, Task] = {}
+        self.definitions: dict[str, Definition] = {}
+        self._given: dict[str, object] = dict(settings or {})
+        if store is not None:
+            self._given["store"] = store
+        self._loaded: Loaded | None = None
+        self._store: Store | None = None
+        self._openings = 0
+
+    def __repr__(self) -> str:
+        return f"<Duly {self.name} tasks={len(self.tasks)} schedules={len(self.definitions)}>"
+
+    # --- declaring ------------------------------------------------------------------------
+
+    @overload
+    def task(self, fn: Fn, /) -> DeclaredTask: ...
+    @overload
+    def task(
+        self, /, *, name: str | None = None, **options: Unpack[Options]
+    ) -> Callable[[Fn], DeclaredTask]: ...
+    def task(self, fn: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
+        """Declare a task, and with `cron`, `every` or `at` a schedule of the same name.
+
+        Raises `UsageError` for an unknown option, a name that is taken, or a schedule that
+        can never fire. Afterwards the function is a `DeclaredTask`: still callable as itself.
+        """
+        if fn is not None:
+            return self._declare(fn, None, {})
+        return lambda fn: self._declare(fn, name, options)
+
+    def _declare(
+        self, fn: Callable[..., Any], name: str | None, options: Mapping[str, Any]
+    ) -> DeclaredTask:
+        of_task, of_schedule = split_options(options)
+        task = make_task(fn, name, of_task)
+        if task.name in self.tasks:
+            raise UsageError(f"two tasks are called {task.name!r}; give one another name=")
+        declared = DeclaredTask(self, task)
+        self.tasks[task.name] = task
+        if of_schedule:
+            try:
+                self.schedule(task.name, declared, **of_schedule)
+            except BaseException:
+                del self.tasks[task.name]
+                raise
+        return declared
+
+    def schedule(
+        self,
+        name: str,
+        task: DeclaredTask,
+        *,
+        args: Mapping[str, Any] | None = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> Definition:
+        """Declare a further schedule for a task, with arguments of its own."""
+        if name in self.definitions:
+            raise UsageError(f"two schedules are called {name!r}")
+        split_options(options)
+        encoded = task.spec.encode((), args or {})
+        definition = make_definition(name, task.spec, encoded, options)
+        self.definitions[name] = definition
+        return definition
+
+    @property
+    def zones(self) -> dict[str, tzinfo]:
+        """The zone of each schedule."""
+        return {name: zone_of(one) for name, one in self.definitions.items()}
+
+    # --- settings and store ---------------------------------------------------------------
+
+    def configure(self, **given: object) -> None:
+        """Set settings by name, above environment and files; before the store is opened."""
+        if self._openings:
+            raise Refused("the store is open; configure before that")
+        self._given.update({name: value for name, value in given.items() if value is not None})
+        self._loaded = self._store = None
+
+    @property
+    def loaded(self) -> Loaded:
+        """The settings and where each came from; raises `ConfigError`."""
+        if self._loaded is None:
+            self._loaded = load_settings(flags=self._given, env=os.environ, cwd=Path.cwd())
+        return self._loaded
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.loaded.settings
+
+    @property
+    def store(self) -> Store:
+        """The store, made on first use; it may not be open yet."""
+        if self._store is None:
+            self._store = make_store(self.settings, self.clock)
+        return self._store
+
+    def use(self, store: Store) -> None:
+        """Use a store that was made elsewhere: tests do."""
+        self._store = store
+
+    @property
+    def client(self) -> Client:
+        """The verbs of programs, on this application's store."""
+        return Client(self.store, self.tasks, self.clock, self.bus)
+
+    async def open(self) -> Standing:
+        """Open the store; an embedded one is migrated at once. Raises what `Store.open` does."""
+        if self._openings == 0 and self.settings.store.url.startswith("sqlite"):
+            await self.store.migrate()
+        standing = await self.store.open()
+        self._openings += 1
+        return standing
+
+    async def close(self) -> None:
+        """Close the store when as many closed it as opened it."""
+        self._openings = max(0, self._openings - 1)
+        if self._openings == 0 and self._store is not None:
+            await self._store.close()
+
+    async def __aenter__(self) -> Duly:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def work(self, *, queues: Sequence[str] | None = None) -> int:
+        """Be an instance of the fleet until cancelled; returns the exit code.
+
+        Cancelling it stops gracefully, within `stop_grace`.
+        """
+        from duly.app.working import work
+
+        return await work(self, queues=tuple(queues) if queues else None)

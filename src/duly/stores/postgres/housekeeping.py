@@ -1,0 +1,141 @@
+"""Incidents, and pruning: what people should know, and what is let go.
+
+Pruning removes a bounded number of rows in one transaction and may be repeated until it removes
+nothing. It never touches a mark, a verdict or a live run.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from duly.core.fleet import Incident
+from duly.stores.base import Filled, Retention
+from duly.stores.postgres.ground import Ground
+from duly.stores.postgres.unit import Unit
+
+
+class HousekeepingVerbs(Ground):
+    """`open_incident`, `close_incident`, `incidents` and `prune`."""
+
+    async def open_incident(self, incident: Incident, *, now: datetime | None = None) -> bool:
+        evidence = msgspec.json.encode(incident.evidence).decode()
+        made = await self._fetch(
+            OPEN, incident.kind, incident.subject, incident.severity, incident.summary, evidence,
+            now,
+        )  # fmt: skip
+        return bool(made)
+
+    async def close_incident(self, kind: str, subject: str, *, now: datetime | None = None) -> bool:
+        return bool(await self._fetch(CLOSE, kind, subject, now))
+
+    async def incidents(self, *, only_open: bool = True) -> list[Incident]:
+        return [incident_of(row) for row in await self._fetch(INCIDENTS, only_open)]
+
+    async def prune(
+        self, keep: Retention, *, limit: int = 5000, now: datetime | None = None
+    ) -> Filled:
+        async def work(unit: Unit) -> Filled:
+            before = unit.now - keep.history
+            runs = [row[0] for row in await unit.fetch(OLD_RUNS, before, keep.last, limit)]
+            if runs:
+                await unit.fetch(FORGET, runs)
+            keys = await unit.fetch(OLD_KEYS, unit.now - keep.keys, limit)
+            boots = await unit.fetch(OLD_BOOTS, before, limit)
+            closed = await unit.fetch(OLD_INCIDENTS, before, limit)
+            return Filled(
+                runs=len(runs), keys=len(keys), instances=len(boots), incidents=len(closed)
+            )
+
+        return await self._transact(work, now)
+
+
+def incident_of(row: Any) -> Incident:
+    """Build an incident from a row of `INCIDENTS`."""
+    kind, subject, severity, summary, opened_at, closed_at, evidence = row
+    return Incident(
+        kind=kind,
+        subject=subject,
+        severity=severity,
+        summary=summary,
+        opened_at=opened_at,
+        closed_at=closed_at,
+        evidence=msgspec.json.decode(evidence, type=dict[str, str]),
+    )
+
+
+OPEN = """
+insert into duly_incident (kind, subject, severity, summary, evidence, opened_at)
+values ($1, $2, $3, $4, $5, coalesce($6::timestamptz, clock_timestamp()))
+on conflict (kind, subject) where closed_at is null do nothing returning id
+"""
+
+CLOSE = """
+update duly_incident set closed_at = coalesce($3::timestamptz, clock_timestamp())
+where kind = $1 and subject = $2 and closed_at is null returning id
+"""
+
+INCIDENTS = """
+select kind, subject, severity, summary, opened_at, closed_at, evidence from duly_incident
+where not $1 or closed_at is null order by id desc limit 1000
+"""
+
+OLD_RUNS = """
+with old as materialized (
+  select e.id, r.schedule from duly_ended e join duly_run r on r.id = e.id
+  where e.ended_at < $1::timestamptz
+), loose as (
+  select id from old where schedule is null order by id limit $3
+), kept as (
+  select id from old o where schedule is not null and $2 <= (
+    select count(*) from (
+      select from duly_run n join duly_ended m on m.id = n.id
+      where n.schedule = o.schedule and n.id > o.id limit $2) newer)
+), chosen as (
+  select id from loose union all select id from kept order by id limit $3
+)
+select e.id from duly_ended e where e.id = any(array(select id from chosen))
+order by e.id for update skip locked
+"""
+
+FORGET = """
+with runs as (
+  delete from duly_run where id = any($1::uuid[]) returning id, task, key
+), ended as (
+  delete from duly_ended where id = any($1::uuid[]) returning id, state
+), attempts as (
+  delete from duly_attempt where run = any($1::uuid[])
+)
+delete from duly_key k using runs, ended
+where ended.id = runs.id and ended.state <> 'succeeded' and k.task = runs.task
+  and k.key = runs.key and k.run = runs.id
+"""
+
+OLD_KEYS = """
+delete from duly_key k using (
+  select o.task, o.key from duly_key o
+  where o.made_at < $1::timestamptz and not exists (select from duly_run r where r.id = o.run)
+  order by o.task, o.key limit $2 for update) old
+where k.task = old.task and k.key = old.key returning 1
+"""
+
+OLD_BOOTS = """
+with old as (
+  select boot from duly_instance i where seen_at < $1::timestamptz
+    and not exists (select from duly_held h where h.boot = i.boot)
+  order by seen_at limit $2 for update
+), carries as (
+  delete from duly_carries c using old where c.boot = old.boot
+), presence as (
+  delete from duly_presence p using old where p.boot = old.boot
+)
+delete from duly_instance i using old where i.boot = old.boot returning 1
+"""
+
+OLD_INCIDENTS = """
+delete from duly_incident where id = any(array(
+  select id from duly_incident where closed_at < $1::timestamptz order by id limit $2))
+returning 1
+"""

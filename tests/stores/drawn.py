@@ -1,0 +1,110 @@
+"""What the agreement machine draws from: few names, so that everything meets everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from hypothesis import strategies as st
+
+from duly.core.runs import ENDING_VERBS, SUSPECT_QUEUE
+from duly.core.schedules import CatchUp, CatchUpMode, Definition, Overlap
+from duly.core.states import RunVerb, ScheduleVerb
+from duly.stores.base import Retention
+from tests.stores.world import DAY, HOUR, MINUTE, T0
+
+SECOND = timedelta(seconds=1)
+Drawn = Mapping[str, Any]
+
+TASKS = ("t", "u")
+QUEUES = ("default", "b")
+LIMIT_KEYS = ("l1", "l2")
+
+ticks = st.sampled_from(
+    [timedelta(0)] * 6 + [SECOND, 7 * SECOND, 16 * SECOND, MINUTE, MINUTE + SECOND, 4 * MINUTE]
+)
+"""How far the clock goes before a verb; often it stands."""
+
+strides = st.sampled_from([-MINUTE, 11 * MINUTE, HOUR, 25 * HOUR, 31 * DAY, 401 * DAY])
+"""Rare long ways, and one back."""
+
+claim_queues = st.sampled_from(
+    [QUEUES, QUEUES, (*QUEUES, SUSPECT_QUEUE), (SUSPECT_QUEUE,), ("b",), ()]
+)
+claim_tasks = st.sampled_from([TASKS, TASKS, ("t",), ("u",)])
+instance_tasks = st.sampled_from([("t",), ("u",), ("t", "u"), ()])
+ending_verbs = st.sampled_from(sorted(ENDING_VERBS))
+schedule_verbs = st.sampled_from(sorted(ScheduleVerb))
+names = st.sampled_from(["s1", "s2"])
+
+runs_asked = st.fixed_dictionaries(
+    {
+        "task": st.sampled_from(TASKS),
+        "queue": st.sampled_from(QUEUES),
+        "priority": st.integers(-1, 1),
+        "key": st.sampled_from([None, None, "k1", "k2"]),
+        "limit": st.sampled_from([0, 0, 1, 2]),
+        "limit_key": st.sampled_from(LIMIT_KEYS),
+        "run_at": st.sampled_from([None, None, timedelta(0), 5 * SECOND, MINUTE]),
+        "expires_at": st.sampled_from([None, None, None, 10 * SECOND, 2 * MINUTE]),
+    }
+)
+
+TRIGGERS = (
+    {"kind": "every", "interval": "1m"},
+    {"kind": "every", "interval": "1h"},
+    {"kind": "every", "interval": "90s", "anchor": T0.isoformat()},
+    {"kind": "every", "interval": "1m", "end": (T0 + 20 * MINUTE).isoformat()},
+    {"kind": "once", "at": (T0 + 3 * MINUTE).isoformat()},
+    {"kind": "cron", "expression": "*/30 * * * *", "tz": "Europe/Amsterdam"},
+)
+
+catch_ups = st.builds(
+    CatchUp,
+    mode=st.sampled_from(sorted(CatchUpMode)),
+    max_age=st.sampled_from([3 * MINUTE, DAY]),
+    max_count=st.sampled_from([0, 3, 12]),
+    pace=st.sampled_from([timedelta(0), timedelta(0), MINUTE]),
+    batch=st.booleans(),
+)
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> Definition:
+    """A definition that `check_definition` lets pass."""
+    overlap = draw(st.sampled_from(sorted(Overlap)))
+    limited = overlap in (Overlap.ALLOW, Overlap.SKIP) and draw(st.booleans())
+    return Definition(
+        name=draw(names),
+        task=draw(st.sampled_from(TASKS)),
+        trigger=draw(st.sampled_from(TRIGGERS)),
+        catch_up=draw(catch_ups),
+        overlap=overlap,
+        jitter=draw(st.sampled_from([timedelta(0), timedelta(0), 20 * SECOND])),
+        expires_after=draw(st.sampled_from([None, None, 2 * MINUTE])),
+        limit_key="l1" if limited else None,
+        limit=1 if limited else 0,
+        priority=draw(st.integers(0, 1)),
+    )
+
+
+retentions = st.builds(
+    Retention,
+    history=st.sampled_from([timedelta(0), HOUR, 30 * DAY]),
+    last=st.sampled_from([0, 2, 100]),
+    keys=st.sampled_from([timedelta(0), HOUR, 400 * DAY]),
+)
+
+
+def ending_parts(verb: RunVerb, delay: int, text: bool) -> Drawn:
+    """The rest of an ending that fits its verb."""
+    parts: dict[str, Any] = {"result": b"[1]" if verb is RunVerb.COMPLETE and text else None}
+    if verb in (RunVerb.RETRY, RunVerb.FAIL):
+        parts["error"] = "boom" if text else None
+    elif verb is not RunVerb.COMPLETE:
+        parts["reason"] = "so" if text else None
+    if verb is RunVerb.RETRY or (verb is RunVerb.WAIT and text):
+        parts["delay_us"] = delay
+    return MappingProxyType(parts)

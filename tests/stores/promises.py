@@ -1,0 +1,117 @@
+"""What must hold in the model after every verb: the promises, told apart from any verb.
+
+These are the properties of `docs/design.md` as sums over all rows: an occurrence fires once for
+ever (P1), every occurrence has one verdict or lies in a backlog (P2), windows chain, a run is in
+one place, limits hold and slots belong to somebody (P11), marks never go back.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+from duly.core.firing import trigger_of
+from duly.core.runs import NewRun, Origin
+from duly.core.schedules import Backlog, ScheduleRow
+from duly.core.states import ScheduleState
+from duly.core.triggers import occurrences_between
+from duly.core.verdicts import UNCOUNTED, VerdictRange
+from duly.stores.memory import MemoryStore
+
+CLOCK = (Origin.CLOCK, Origin.CATCH_UP)
+LISTED = 5_000  # occurrences of one turn that are still looked at one by one
+
+
+class Promises:
+    """Watches one model from its first row on; `check` fails at the first broken promise."""
+
+    def __init__(self, model: MemoryStore) -> None:
+        self._t = model.t
+        self._fired: dict[tuple[str, datetime], UUID] = {}
+        self._owed: dict[str, set[datetime]] = {}
+        self._seen: dict[str, ScheduleRow] = {}
+        self._limits: dict[str, int] = {}
+
+    def heard(self, verb: str, answer: Any) -> None:
+        """Note what a verb answered."""
+        if verb == "fire":
+            assert len({run for _, _, run in answer.fired}) == len(answer.fired)
+
+    def check(self) -> None:
+        """Hold everything against the rows as they stand."""
+        self._places()
+        self._limits_hold()
+        for run in self._t.run.values():
+            self._once(run.asked)
+        for row in self._t.schedules.values():
+            self._schedule(row)
+        self._seen = dict(self._t.schedules)
+
+    def _places(self) -> None:
+        tables = (self._t.ready, self._t.held, self._t.later, self._t.ended)
+        standing = [run for table in tables for run in table]
+        assert len(standing) == len(set(standing)), "a run is in two places"
+        assert set(standing) == set(self._t.run), "a run is nowhere, or without identity"
+        assert set(self._t.attempts) <= set(self._t.run), "attempts without a run"
+
+    def _limits_hold(self) -> None:
+        owned = {run for held in self._t.slots.values() for run in held}
+        admitted = {
+            run
+            for table in (self._t.ready, self._t.held)
+            for run in table
+            if self._t.run[run].asked.limit_key is not None
+        }
+        assert owned == admitted, "a slot without a run at work, or a run without its slot"
+        for key, held in self._t.slots.items():
+            most = max(self._t.limits[key], self._limits.get(key, 0))
+            assert len(held) <= most, f"limit {key} was passed"
+            self._limits[key] = most
+
+    def _once(self, asked: NewRun) -> None:
+        if asked.origin not in CLOCK or asked.schedule is None or asked.due is None:
+            return
+        first = self._fired.setdefault((asked.schedule, asked.due), asked.id)
+        assert first == asked.id, f"{asked.schedule} fired twice for {asked.due}"
+
+    def _schedule(self, row: ScheduleRow) -> None:
+        before = self._seen.get(row.name)
+        if before is not None:
+            assert row.fired_through >= before.fired_through, "a mark went back"
+            self._owe(before, row.fired_through)
+        backlogs = [one for one in self._t.backlogs.values() if one.schedule == row.name]
+        ranges = self._ranges(row, backlogs)
+        for one, after in pairwise(ranges):
+            assert one.last < after.first, f"verdicts of {row.name} overlap"
+        self._verdicts_cover(row.name, ranges, backlogs)
+        assert (row.next_fire is None) or row.state is ScheduleState.ACTIVE
+
+    def _ranges(self, row: ScheduleRow, backlogs: list[Backlog]) -> list[VerdictRange]:
+        found = [*self._t.verdicts.get(row.name, ())]
+        found += [one.open_range for one in (row, *backlogs) if one.open_range is not None]
+        return sorted(found, key=lambda one: one.first)
+
+    def _owe(self, before: ScheduleRow, through: datetime) -> None:
+        """Note which occurrences came due under the row as it was."""
+        owed = self._owed.setdefault(before.name, set())
+        if through > before.fired_through:
+            trigger = trigger_of(before.definition)
+            owed.update(occurrences_between(trigger, before.fired_through, through, limit=LISTED))
+
+    def _verdicts_cover(
+        self, name: str, ranges: list[VerdictRange], backlogs: list[Backlog]
+    ) -> None:
+        owed = sorted(self._owed.get(name, ()))
+        if not owed or len(owed) > LISTED:
+            return
+        waiting = {
+            due for one in backlogs for due in owed if one.after < due <= one.until
+        }  # fmt: skip
+        for one in ranges:
+            inside = [due for due in owed if one.first <= due <= one.last]
+            assert not waiting & set(inside), "an occurrence is judged and still waits"
+            assert one.count in (len(inside), UNCOUNTED), f"{name}: {one} holds {len(inside)}"
+            owed = [due for due in owed if not one.first <= due <= one.last]
+        assert set(owed) == waiting, f"{name}: no verdict for {sorted(set(owed) - waiting)[:3]}"
