@@ -167,14 +167,24 @@ class Client:
 
     async def cancel(self, run: UUID, *, by: str, reason: str) -> Answer:
         """Cancel a run. A running one is asked to stop; its holder answers in its own time."""
-        return self._changed(await self._store.cancel(run, by=by, reason=reason), run)
+        answer = self._changed(await self._store.cancel(run, by=by, reason=reason), run)
+        if answer is Answer.REQUESTED:
+            self._bus.emit(events.RunCancelRequested(run=run, by=by, reason=reason))
+        elif answer is Answer.DONE:
+            self._bus.emit(events.RunCancelled(run=run, by=by, reason=reason))
+        return answer
 
     async def retry(self, run: UUID, *, by: str) -> Answer:
         """Run a failed run again with a new budget, or let a parked one go on."""
         view = await self.run(run)
+        told: events.Event
         if view.state is RunState.PARKED:
-            return self._changed(await self._store.unpark(run, by=by), run)
-        return self._changed(await self._store.revive(run, by=by), run)
+            answer, told = await self._store.unpark(run, by=by), events.RunUnparked(run=run, by=by)
+        else:
+            answer, told = await self._store.revive(run, by=by), events.RunRevived(run=run, by=by)
+        if self._changed(answer, run) is Answer.DONE:
+            self._bus.emit(told)
+        return answer
 
     def _changed(self, answer: Answer, run: UUID) -> Answer:
         if answer is Answer.UNKNOWN:

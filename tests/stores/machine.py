@@ -18,8 +18,8 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
 
-from duly.core.fleet import Incident, Proof
-from duly.core.runs import Claimed, Ending, NewRun, RunFilter
+from duly.core.fleet import Incident, InstanceState, Proof
+from duly.core.runs import SUSPECT_QUEUE, Claimed, Ending, NewRun, RunFilter
 from duly.core.schedules import Definition
 from duly.core.states import RunState, RunVerb, ScheduleVerb
 from duly.errors import DulyBug
@@ -104,12 +104,20 @@ class Agreement(RuleBasedStateMachine):
 
     # --- the fleet ------------------------------------------------------------------------
 
-    @initialize(target=boots)
-    def begin(self) -> Any:
-        boots_known = [self.new_id() for _ in range(2)]
-        for boot in boots_known:
+    @initialize(
+        target=boots,
+        asked=st.lists(drawn.runs_asked, min_size=2, max_size=4),
+        wanted=st.lists(drawn.definitions(), min_size=1, max_size=2),
+    )
+    def begin(self, asked: list[dict[str, Any]], wanted: list[Definition]) -> Any:
+        """A story begins with something to do, somebody to do it, and schedules."""
+        known = [self.new_id() for _ in range(2)]
+        for boot in known:
             self.send("register", False, instance(boot, drawn.TASKS), {})
-        return multiple(*boots_known, self.new_id())
+        self.send("enqueue", False, [self._run(one) for one in asked])
+        distinct = {one.name: one for one in wanted}
+        self.send("declare", False, known[0], "app", list(distinct.values()))
+        return multiple(*known, self.new_id())
 
     @rule(stride=drawn.strides)
     def turn(self, stride: timedelta) -> None:
@@ -162,12 +170,17 @@ class Agreement(RuleBasedStateMachine):
             proof = Proof.LEASE if me.lease_until else Proof.SESSION
         self.send("take_over", resend, boot, proof)
 
-    @rule(tick=drawn.ticks)
-    def bury_holders(self, tick: timedelta) -> None:
-        """Everybody who holds something dies: the way to suspects and poison."""
+    @rule(target=boots, times=st.integers(1, 4), tick=drawn.ticks)
+    def die_in_a_row(self, times: int, tick: timedelta) -> Any:
+        """Instances come, take everything, suspects too, and die: the way to poison."""
         self.now += tick
-        for boot in sorted({row.boot for row in self.model.t.held.values()}):
+        born = [self.new_id() for _ in range(times)]
+        how = {"queues": (*drawn.QUEUES, SUSPECT_QUEUE), "tasks": drawn.TASKS, "limit": 3}
+        for boot in born:
+            self.send("register", False, instance(boot, drawn.TASKS), {})
+            self.send("claim", False, boot, self.new_id(), **how)
             self.send("take_over", False, boot, Proof.PROCESS)
+        return multiple(*born)
 
     @rule(boot=boots, resend=again)
     def come_back(self, boot: UUID, resend: bool) -> None:
@@ -207,6 +220,18 @@ class Agreement(RuleBasedStateMachine):
         self, boot: UUID, queues: tuple[str, ...], tasks: tuple[str, ...], limit: int, resend: bool
     ) -> Any:
         how = {"queues": queues, "tasks": tasks, "limit": limit}
+        claimed = self.send("claim", resend, boot, self.new_id(), **how)
+        return multiple(*((boot, one) for one in claimed.runs))
+
+    @rule(target=claims, pick=st.integers(0, 100), limit=st.integers(1, 5), resend=again)
+    def claim_by_the_living(self, pick: int, limit: int, resend: bool) -> Any:
+        """Claim everything claimable by a boot that may."""
+        known = self.model.t.instances.items()
+        living = sorted(boot for boot, one in known if one.state is InstanceState.LIVE)
+        if not living:
+            return multiple()
+        how = {"queues": drawn.QUEUES, "tasks": drawn.TASKS, "limit": limit}
+        boot = living[pick % len(living)]
         claimed = self.send("claim", resend, boot, self.new_id(), **how)
         return multiple(*((boot, one) for one in claimed.runs))
 
@@ -254,6 +279,24 @@ class Agreement(RuleBasedStateMachine):
         parts = drawn.ending_parts(verb, 1_000_000, True)
         ending = Ending(run=claimed.id, epoch=claimed.epoch, verb=verb, **parts)
         self.send("end", resend, holder if own else boot, [ending])
+
+    @rule(
+        boot=boots,
+        pick=st.integers(0, 100),
+        verb=drawn.ending_verbs,
+        off=st.sampled_from([-1, 0, 0, 1]),
+        resend=again,
+    )
+    def end_with_a_wrong_fence(
+        self, boot: UUID, pick: int, verb: RunVerb, off: int, resend: bool
+    ) -> None:
+        """End what somebody holds now, as somebody else or under another epoch."""
+        held = sorted(self.model.t.held.items())
+        if held:
+            run, row = held[pick % len(held)]
+            parts = drawn.ending_parts(verb, 1_000_000, True)
+            ending = Ending(run=run, epoch=row.epoch + off, verb=verb, **parts)
+            self.send("end", resend, boot if off == 0 else row.boot, [ending])
 
     @rule(verb=st.sampled_from(["cancel", "unpark", "revive"]), run=runs, resend=again)
     def ask(self, verb: str, run: UUID, resend: bool) -> None:
@@ -315,6 +358,14 @@ class Agreement(RuleBasedStateMachine):
     def fire(self, limit: int, tick: timedelta, resend: bool) -> None:
         self.now += tick
         self.send("fire", resend, limit=limit)
+
+    @rule(stride=drawn.strides, times=st.integers(1, 3), resend=again)
+    def fire_late(self, stride: timedelta, times: int, resend: bool) -> None:
+        """Nobody fired for long; then somebody does, and drains a while."""
+        self.now += stride
+        for _ in range(times):
+            self.send("fire", resend)
+            self.now += timedelta(seconds=20)
 
     @rule(tick=drawn.ticks, resend=again)
     def orphan(self, tick: timedelta, resend: bool) -> None:

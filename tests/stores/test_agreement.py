@@ -1,7 +1,7 @@
 """Every store agrees with the model, whatever verbs come in whatever order, sent once or twice.
 
-The gate draws a fixed, bounded set of stories; `DULY_HYPOTHESIS=long` draws many more, new ones
-each time. A failing story is printed as a program of verbs.
+The gate draws a fixed, bounded set of stories; `DULY_TEST_HYPOTHESIS=long` draws many more,
+and new ones each time. A failing story is printed as a program of verbs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.stores.profiles import stories
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a failing story takes its time to become short
 @pytest.mark.parametrize("name", store_params())
 def test_every_store_agrees_with_the_model(ground: Ground, name: str) -> None:
     ground.probe(name)

@@ -30,7 +30,7 @@ from duly.app.declaring import (
 from duly.app.tasks import DeclaredTask
 from duly.app.wiring import make_store
 from duly.client import Client
-from duly.config import Loaded, Settings, load_settings
+from duly.config import Loaded, Settings, StoreKind, load_settings
 from duly.core.clock import Clock
 from duly.core.schedules import Definition
 from duly.core.tasks import Task
@@ -178,7 +178,7 @@ class Duly:
 
     async def open(self) -> Standing:
         """Open the store; an embedded one is migrated at once. Raises what `Store.open` does."""
-        if self._openings == 0 and self.settings.store.url.startswith("sqlite"):
+        if self._openings == 0 and self.settings.store.parsed.kind is StoreKind.SQLITE:
             await self.store.migrate()
         standing = await self.store.open()
         self._openings += 1

@@ -18,7 +18,10 @@ def make_store(settings: Settings, clock: Clock) -> Store:
     if parsed.kind is StoreKind.SQLITE:
         from duly.stores.sqlite import SqliteStore
 
-        return SqliteStore(parsed.path, clock=clock.now)
+        assert parsed.path is not None, "a sqlite:// URL has a path"
+        return SqliteStore(
+            parsed.path, clock=clock.now, allow_network_fs=settings.store.allow_network_fs
+        )
     if parsed.kind is StoreKind.POSTGRES:
         try:
             from duly.stores.postgres import PostgresStore

@@ -7,13 +7,15 @@ itself (a wrong password, a schema too new) is raised at once, with the sentence
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from duly import events
 from duly.app.wiring import make_ports
+from duly.core.fleet import Health, Incident
 from duly.engine import Engine, Plan
-from duly.errors import EnvironmentFailure
+from duly.errors import ConfigError, EnvironmentFailure, Refused
 from duly.stores.base import Retention, Standing
 
 if TYPE_CHECKING:
@@ -54,7 +56,52 @@ async def work(app: Duly, *, queues: tuple[str, ...] | None = None) -> int:
         engine = Engine(
             app.store, make_plan(app, queues, resources), ports=make_ports(app.clock), bus=app.bus
         )
+        stack.callback(serve_probes(app, engine))
         return await _run(engine)
+
+
+def serve_probes(app: Duly, engine: Engine) -> Callable[[], None]:
+    """Serve probes if the settings ask for them; return what ends that."""
+    port = app.settings.engine.probes
+    if not port:
+        return lambda: None
+    from duly.server.probes import Probes
+
+    metrics = _metrics(app, engine)
+    probes = Probes(lambda: health(engine), metrics, port=port)
+    probes.start()
+    return probes.stop
+
+
+def health(engine: Engine) -> Health:
+    """Say how an instance fares, for people and for whoever restarts processes."""
+    supervisor = engine.supervisor
+    if supervisor.gave_up.is_set():
+        return Health(live=False, ready=False, why="a loop failed too often and gave up")
+    if not engine.ready:
+        why = "stopping" if engine.stopping else "starting"
+        return Health(live=True, ready=False, why=why)
+    if supervisor.stalled:
+        names = ", ".join(sorted(supervisor.stalled))
+        return Health(live=True, ready=False, why=f"no store, or failing: {names}")
+    return Health(live=supervisor.sound, ready=supervisor.sound)
+
+
+def _metrics(app: Duly, engine: Engine) -> Callable[[], tuple[str, bytes]] | None:
+    """Return what renders metrics, or None when the extra `metrics` is not installed."""
+    from duly.server.metrics import Metrics, Vitals
+
+    def vitals() -> Vitals:
+        left = engine.lease.remaining_s if engine.hands.busy else None
+        up = not engine.supervisor.stalled
+        return Vitals(len(engine.hands), app.settings.engine.slots, up, left)
+
+    try:
+        metrics = Metrics(vitals=vitals)
+    except ConfigError:
+        return None
+    metrics.attach(app.bus)
+    return lambda: (metrics.content_type, metrics.render())
 
 
 async def _open_patiently(app: Duly) -> Standing:
@@ -72,10 +119,23 @@ async def _open_patiently(app: Duly) -> Standing:
             pause_s = min(5.0, pause_s * 2)
         else:
             if not standing.trusted:
-                app.bus.emit(
-                    events.StoreUntrusted(generation=standing.generation, reason=standing.why)
-                )
+                await _report_untrusted(app, standing)
             return standing
+
+
+async def _report_untrusted(app: Duly, standing: Standing) -> None:
+    """Say that this store has forgotten things; nothing works on it until a person accepts it."""
+    app.bus.emit(events.StoreUntrusted(generation=standing.generation, reason=standing.why))
+    with suppress(EnvironmentFailure, Refused):
+        await app.store.open_incident(
+            Incident(
+                kind="store.untrusted",
+                subject=f"generation {standing.generation}",
+                severity="critical",
+                summary=standing.why,
+                evidence={"what helps": "duly db accept"},
+            )
+        )
 
 
 async def _run(engine: Engine) -> int:

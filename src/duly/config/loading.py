@@ -5,9 +5,10 @@ with the nearest right one, in files, flags, and among environment variables tha
 `DULY_`; all faults are told at once. Nothing is read but the arguments and the files: the
 process's own environment is passed in.
 
-Not ours, and passed over: `DULY_TEST_…`, and the variables that an orchestrator sets for a
-service called `duly` or `duly-…` (`DULY_SERVICE_HOST`, `DULY_PORT=tcp://…`). A variable that is
-empty counts as not set. `DULY_CONFIG` names the file to read.
+Not settings, and passed over: `DULY_TEST_…`, what the command line and the stores read for
+themselves (`ELSEWHERE`), and the variables that an orchestrator sets for a service called `duly`
+or `duly-…` (`DULY_SERVICE_HOST`, `DULY_PORT=tcp://…`). A variable that is empty counts as not
+set. `DULY_CONFIG` names the file to read.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from duly.config.specs import ENV_PREFIX, Spec, unknown
 from duly.errors import ConfigError, UnknownName
 
 CONFIG_ENV = "DULY_CONFIG"
+ELSEWHERE = frozenset({CONFIG_ENV, "DULY_APP", "DULY_DEBUG", "DULY_SQLITE_ALLOW_NETWORK_FS"})
 SECRET_FILE_BYTES = 65_536
 
 _SERVICE = re.compile(r"DULY(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT)|PORT_[0-9]+_(TCP|UDP|SCTP))(_.*)?")
@@ -165,7 +167,7 @@ def _env(env: Mapping[str, str], cwd: Path, faults: list[str]) -> list[_Given]:
 
 
 def _is_foreign(name: str, value: str) -> bool:
-    if name == CONFIG_ENV or name.startswith("DULY_TEST_") or _SERVICE.fullmatch(name):
+    if name in ELSEWHERE or name.startswith("DULY_TEST_") or _SERVICE.fullmatch(name):
         return True
     return name.endswith("_PORT") and bool(_SERVICE_PORT.match(value))
 

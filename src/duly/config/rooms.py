@@ -121,11 +121,11 @@ class EngineSettings(_Room):
         low=1,
         high=1_000,
     )
-    payload_bytes: int = setting(
-        1_048_576,
-        "Largest encoded arguments, and largest encoded result.",
-        low=1_024,
-        high=67_108_864,
+    probes: int = setting(
+        0,
+        "Port on loopback for /livez, /readyz and /metrics of a worker; 0: none.",
+        low=0,
+        high=65_535,
     )
     history: timedelta = setting(
         timedelta(days=30), "How long ended runs are kept.", low=timedelta(hours=1)

@@ -23,6 +23,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -104,7 +105,12 @@ def next_fire(definition: Definition, after: datetime) -> datetime | None:
 
 def trigger_of(definition: Definition) -> Trigger:
     """Return the trigger of a definition; built once per distinct spec."""
-    return trigger_from_spec(definition.trigger)
+    return _trigger_of(msgspec.json.encode(definition.trigger, order="sorted"))
+
+
+@lru_cache(maxsize=10_000)
+def _trigger_of(spec: bytes) -> Trigger:
+    return trigger_from_spec(msgspec.json.decode(spec))
 
 
 def check_definition(definition: Definition) -> Definition:

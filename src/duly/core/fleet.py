@@ -113,3 +113,11 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: datetime | None = None
     closed_at: datetime | None = None
     evidence: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How an instance fares: whether its loops live, whether it takes work, and why not."""
+
+    live: bool
+    ready: bool
+    why: str = ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
@@ -34,6 +34,7 @@ MAX_ERROR = 8000
 """Characters of an error that are kept: the end of it, where the cause stands."""
 
 LOST = "its boot was declared dead"
+UNTRUSTED = "the lease could not be trusted"
 HANDED_BACK = "handed back at a stop"
 
 Ended = Callable[[Holding, Ending | None], None]
@@ -57,6 +58,7 @@ class Attempts:
         self._slots, self._resources = slots, resources
         self._waiting: deque[Holding] = deque()
         self._running: set[Holding] = set()
+        self._on_threads: set[Holding] = set()
         self.ended: Ended = lambda holding, ending: None
         self.started: Callable[[Holding], None] = lambda holding: None
         self.trusted: Callable[[], bool] = lambda: True
@@ -66,10 +68,16 @@ class Attempts:
         """How many coroutines run or wait for a slot."""
         return len(self._running) + len(self._waiting)
 
+    def threads_taken(self, held: Iterable[Holding]) -> int:
+        """How many threads work, or will work, for `held` and for what was let go of since."""
+        slow = {one for one in held if not self._tasks[one.claimed.task].is_async}
+        return len(slow | self._on_threads)
+
     def start(self, holding: Holding) -> None:
         """Start an attempt now, or as soon as a slot is free."""
         task = self._tasks[holding.claimed.task]
         if not task.is_async:
+            self._on_threads.add(holding)
             self._begin(holding, self._in_thread(holding, task))
         elif len(self._running) < self._slots:
             self._running.add(holding)
@@ -79,13 +87,24 @@ class Attempts:
 
     def _begin(self, holding: Holding, work: Any) -> None:
         if not self.trusted():
+            # Handed back by a fenced write: dropped, it would stay held for ever by an instance
+            # that has nothing else in hand, and so renews nothing.
             work.close()
             self._running.discard(holding)
-            self.ended(holding, None)
+            self._on_threads.discard(holding)
+            self.ended(holding, self._released(holding, UNTRUSTED))
             return
         holding.started = True
         self.started(holding)
         holding.handle = asyncio.get_running_loop().create_task(work)
+        holding.handle.add_done_callback(lambda handle: self._over(holding, handle))
+
+    def _over(self, holding: Holding, handle: asyncio.Task[None]) -> None:
+        """End an attempt that was cancelled before its first step: its code never saw it."""
+        if handle.cancelled() and holding in self._running:
+            self._running.discard(holding)
+            self.ended(holding, self._stopped(holding))
+            self._start_waiting()
 
     def stop(self, holding: Holding, why: str) -> None:
         """Ask an attempt to stop: a coroutine at once, a thread at its next `check`."""
@@ -144,6 +163,7 @@ class Attempts:
         try:
             arguments = task.decode(holding.claimed.args)
         except InvalidValue as error:
+            self._on_threads.discard(holding)
             self.ended(holding, self._failed(holding, task, error))
             return
         if task.context is not None:
@@ -157,6 +177,7 @@ class Attempts:
         ending = await self._await_thread(holding, task, future)
         if overtime is not None:
             overtime.cancel()
+        self._on_threads.discard(holding)
         self.ended(holding, ending)
 
     async def _await_thread(
@@ -166,7 +187,9 @@ class Attempts:
         try:
             return self._succeeded(holding, await asyncio.shield(future))
         except WorkCancelled as error:
-            if holding.cancel is None or _is_overtime(holding):
+            if _is_overtime(holding):  # a failure like a coroutine's: it may be tried again
+                return self._failed(holding, task, TimeoutError(holding.cancel))
+            if holding.cancel is None:
                 return self._failed(holding, task, error)
             return self._stopped(holding)
         except BaseException as error:
@@ -228,12 +251,23 @@ class Attempts:
         claimed, why = holding.claimed, holding.cancel
         if why == LOST:
             return None
-        cancelled = why is not None and why != HANDED_BACK
+        if why is None or why == HANDED_BACK:
+            return self._released(holding, why or "its task was cancelled from within")
         return Ending(
             run=claimed.id,
             epoch=claimed.epoch,
-            verb=RunVerb.CANCEL if cancelled else RunVerb.RELEASE,
-            reason=why or "its task was cancelled from within",
+            verb=RunVerb.CANCEL,
+            reason=why,
+            limited=claimed.limit_key is not None,
+        )
+
+    def _released(self, holding: Holding, why: str) -> Ending:
+        claimed = holding.claimed
+        return Ending(
+            run=claimed.id,
+            epoch=claimed.epoch,
+            verb=RunVerb.RELEASE,
+            reason=why,
             limited=claimed.limit_key is not None,
         )
 

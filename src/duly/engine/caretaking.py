@@ -18,10 +18,12 @@ from uuid import UUID
 
 from duly import events
 from duly.core.clock import Clock
-from duly.core.fleet import Horizon, Incident
+from duly.core.fleet import PRESENT, Horizon, Incident
+from duly.core.states import ScheduleState
 from duly.engine.almanac import Almanac
 from duly.engine.roster import Roster
 from duly.engine.telling import Telling
+from duly.errors import StoreUnavailable
 from duly.stores.base import Retention, Store
 
 OVERDUE = timedelta(seconds=10)
@@ -62,8 +64,9 @@ class Looking:
     async def look(self) -> Horizon:
         """Show presence, read the horizon, set the alarms."""
         self._almanac.look.clear()
-        assert self.boot is not None, "an instance looks after it registered"
         boot = self.boot
+        if boot is None:  # buried, and not yet registered anew: no fault of the loop that asks
+            raise StoreUnavailable("this instance is still joining the fleet")
         horizon = await self._store.beat(boot, queues=self.queues, tasks=self.tasks)
         self._almanac.note(horizon)
         if not horizon.alive and boot == self.boot:
@@ -107,8 +110,9 @@ class Caretaking:
     ) -> None:
         self._store, self._almanac, self._roster = store, almanac, roster
         self._clock, self._telling, self._keep = clock, telling, keep
-        self._turns = 0
-        self._shelved: set[str] = set()
+        self._minutes = self._turns = 0
+        self._fleet: frozenset[UUID] = frozenset()
+        self._settled = False  # whether the schedules were checked for this fleet
 
     async def ready(self) -> None:
         """Wait about a minute."""
@@ -116,10 +120,15 @@ class Caretaking:
 
     async def turn(self) -> None:
         """Set aside what nobody has code for; every tenth time, the slow chores too."""
+        self._minutes += 1
+        if self._minutes % 5 == 0:
+            # Whoever is first in the order may have died with empty hands, which nobody tells.
+            self._almanac.fleet.set()
         if self._roster.rank("caretaking") > 0:
             return
         self._turns += 1
         await self._shelve()
+        await self._report_unknown()
         if self._turns % 10 == 1:
             self._almanac.fleet.set()
             await self._store.promote()
@@ -140,7 +149,33 @@ class Caretaking:
                 evidence={"task": task, "runs": str(count)},
             )
             await open_incident(self._store, self._telling, incident)
-            self._shelved.add(task)
+
+    async def _report_unknown(self) -> None:
+        """Once a fleet has stood for a minute: report schedules whose task nobody carries."""
+        fleet = frozenset(one.boot for one in self._roster.others)
+        if fleet != self._fleet:
+            self._fleet, self._settled = fleet, False
+            return
+        if self._settled:
+            return
+        self._settled = True
+        now = await self._store.clock()
+        carried = {
+            task
+            for one in await self._store.instances()
+            if one.seen_at is not None and one.seen_at > now - PRESENT
+            for task in one.tasks
+        }
+        for row in await self._store.schedules():
+            if row.state is ScheduleState.ACTIVE and row.definition.task not in carried:
+                incident = Incident(
+                    kind=NO_CODE,
+                    subject=row.definition.task,
+                    severity="critical",
+                    summary=f"schedule {row.name} is active, but no live instance carries its task",
+                    evidence={"schedule": row.name, "task": row.definition.task},
+                )
+                await open_incident(self._store, self._telling, incident)
 
     async def _orphan(self) -> None:
         for name in await self._store.orphan(timedelta(minutes=10)):

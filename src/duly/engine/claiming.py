@@ -12,7 +12,7 @@ and still waits after a second is handed back to others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 import msgspec
@@ -31,6 +31,9 @@ from duly.stores.base import Signal, Store, WakeUp
 AHEAD_S = 0.02
 AHEAD_MOST = 1000
 BATCH = 500
+SUSPECTS = -1
+"""The number of the room that is the whole instance, for one suspect."""
+
 TURN_S = 0.004
 """How long each place in the order waits for those before it."""
 
@@ -71,22 +74,26 @@ class Claiming:
         self.buried: Callable[[], None] = lambda: None
         self.claimed: Callable[[Holding], None] = lambda holding: None
         self._unanswered: dict[int, UUID] = {}  # room -> the claim that is to be sent again
+        self._suspect = False  # a suspect is in hand, alone
 
     def make_rooms(self, tasks: Mapping[str, Task], slots: int, threads: Threads) -> None:
         """Set up one room for coroutines and one for threads, as far as there are such tasks."""
         quick = tuple(sorted(name for name, task in tasks.items() if task.is_async))
         slow = tuple(sorted(name for name, task in tasks.items() if not task.is_async))
         rooms = [
-            Room(quick, lambda: slots + self.ahead - self._in_hand(tasks, threads=False)),
-            Room(slow, lambda: threads.slots - self._in_hand(tasks, threads=True)),
+            Room(quick, lambda: slots + self.ahead - self._coroutines(tasks)),
+            Room(slow, lambda: threads.slots - self._attempts.threads_taken(self._held)),
         ]
         self.rooms = tuple(room for room in rooms if room.tasks)
 
-    def _in_hand(self, tasks: Mapping[str, Task], *, threads: bool) -> int:
+    @property
+    def _held(self) -> Iterable[Holding]:
+        return self._hands.held.values()
+
+    def _coroutines(self, tasks: Mapping[str, Task]) -> int:
         if not self._mixed:
             return len(self._hands)
-        held = self._hands.held.values()
-        return sum(tasks[one.claimed.task].is_async is not threads for one in held)
+        return sum(tasks[one.claimed.task].is_async for one in self._held)
 
     @property
     def _mixed(self) -> bool:
@@ -95,9 +102,14 @@ class Claiming:
     async def ready(self) -> None:
         """Wait until something is said to be ready and there is room for it."""
         while True:
-            if not self._unanswered:
-                await self._almanac.ready.wait()
-                await self._await_turn()
+            if self._suspect:
+                await self._hands.empty()
+                self._suspect, self._almanac.suspects = False, True
+                self._almanac.ready.set()
+            if self._unanswered:
+                return
+            await self._almanac.ready.wait()
+            await self._await_turn()
             if self.open and any(room.free() > 0 for room in self.rooms):
                 return
             self.freed.clear()
@@ -118,6 +130,10 @@ class Claiming:
 
     async def turn(self) -> None:
         """Claim for each room that has place. Raises `StoreUnavailable` when the store is away."""
+        for number in list(self._unanswered):
+            await self._ask_again(number)
+        if self._suspect:
+            return
         self._almanac.ready.clear()
         left = False
         for number, room in enumerate(self.rooms):
@@ -133,6 +149,15 @@ class Claiming:
         if self._almanac.suspects and not self._hands.busy and not left:
             await self._claim_suspect()
 
+    async def _ask_again(self, number: int) -> None:
+        """Send a claim again whose answer is unknown, for as much as there is room now."""
+        if number == SUSPECTS:
+            self._suspect = bool(await self._claim(number, self._tasks, 1, (SUSPECT_QUEUE,)))
+            return
+        room = self.rooms[number]
+        await self._claim(number, room.tasks, max(0, min(room.free(), BATCH)))
+        self._almanac.ready.set()
+
     async def _claim(
         self, number: int, tasks: tuple[str, ...], limit: int, queues: tuple[str, ...] = ()
     ) -> int:
@@ -143,14 +168,18 @@ class Claiming:
         await self._hands.announce(claim)
         self._unanswered[number] = claim
         sent = self._clock.monotonic()
-        answer = await self._store.claim(
-            boot,
-            claim,
-            queues=queues or self.queues,
-            tasks=tasks,
-            limit=limit,
-            lease=self._lease.length,
-        )
+        try:
+            answer = await self._store.claim(
+                boot,
+                claim,
+                queues=queues or self.queues,
+                tasks=tasks,
+                limit=limit,
+                lease=self._lease.length,
+            )
+        except BaseException:
+            self._lease.doubt()
+            raise
         del self._unanswered[number]
         if boot != self.boot:
             self._hands.take(claim, ())
@@ -166,13 +195,10 @@ class Claiming:
         return len(answer.runs)
 
     async def _claim_suspect(self) -> None:
-        """Take one suspect into empty hands, and nothing else until it ended."""
+        """Take one suspect into empty hands; `ready` claims nothing else until it ended."""
         self._almanac.suspects = False
-        tasks = tuple(name for room in self.rooms for name in room.tasks)
-        if not await self._claim(-1, tasks, 1, (SUSPECT_QUEUE,)):
-            return
-        self.open = False
-        await self._hands.empty()
-        self.open = True
-        self._almanac.ready.set()
-        self._almanac.suspects = True
+        self._suspect = bool(await self._claim(SUSPECTS, self._tasks, 1, (SUSPECT_QUEUE,)))
+
+    @property
+    def _tasks(self) -> tuple[str, ...]:
+        return tuple(name for room in self.rooms for name in room.tasks)

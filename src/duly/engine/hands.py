@@ -9,7 +9,8 @@ know (a claim whose answer was lost). So the two must never look at different mo
   a list that was drawn up before it.
 
 A run leaves `held` only after its ending was answered; a renewal that meanwhile calls it lost
-is told by `ending` that this is no news. Held by tests/engine/test_hands.py.
+is told by `ending` that this is no news. The store may give the same run out again before that
+answer arrives, so a holding is known by itself, never by its run's id. Held by tests/engine/test_hands.py.
 """
 
 from __future__ import annotations
@@ -80,11 +81,25 @@ class Hands:
         self._note_empty()
         return taken
 
-    def drop(self, run: UUID) -> Holding | None:
-        """Let go of a run whose ending was answered, or that was taken away."""
-        holding = self.held.pop(run, None)
+    def has(self, holding: Holding) -> bool:
+        """Whether this very holding is in hand; its run may be here again under a later epoch."""
+        return self.held.get(holding.claimed.id) is holding
+
+    def drop(self, holding: Holding) -> None:
+        """Let go of a holding whose ending was answered, or that was taken away.
+
+        A run that was claimed here again meanwhile, as a new holding, stays: an ending whose
+        answer was lost is resent while its run may be in hand anew (test_settling.py).
+        """
+        if self.has(holding):
+            del self.held[holding.claimed.id]
         self._note_empty()
-        return holding
+
+    def forget_claims(self) -> None:
+        """Stop waiting for claims that are on their way: nobody will send them again."""
+        with self._lock:
+            self._pending.clear()
+        self._note_empty()
 
     def _note_empty(self) -> None:
         if not self.busy:

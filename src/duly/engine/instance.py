@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta, tzinfo
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -93,10 +94,11 @@ class Engine:
         self._keeper: Keeper = ports.keeper()
         self._presence: Presence | None = None
         self._unlisten: Any = None
-        self._reborn: asyncio.Task[None] | None = None
+        self.buried: list[UUID] = []  # boots of this process whose deaths are to be taken back
         self._rate, self._settled_at = 0.0, 0.0
         self.stopping = False
         self.ready = False
+        self.joined = True  # False from a burial until the new boot has joined
 
     def _make_loops(self) -> None:
         store, clock, plan = self._store, self._ports.clock, self._plan
@@ -124,7 +126,7 @@ class Engine:
         look = self.looking.look
         self.firing = Firing(store, self.almanac, self.roster, clock, look=look)
         self.promoting = Promoting(store, self.almanac, self.roster, clock, look=look)
-        self.reaping = Reaping(store, self.almanac, self.watching)
+        self.reaping = Reaping(store, self.almanac, self.roster, self.watching)
         self.caretaking = Caretaking(
             store, self.almanac, self.roster, clock=clock, telling=self.telling, keep=plan.keep
         )
@@ -233,7 +235,7 @@ class Engine:
                 self.telling.emit(events.IncidentClosed(kind=one.kind, subject=one.subject))
 
     def _begin_lease(self) -> None:
-        self.lease.bind(self.boot, self._store.lease_line, self._renewed)
+        self.lease.bind(self.boot, self._store.lease_line, partial(self._renewed, self.boot))
 
     async def ended(self) -> int:
         """Wait until the supervisor gives up; returns the exit code for that."""
@@ -254,6 +256,7 @@ class Engine:
         )
         for name in ("claiming", "firing", "promoting", "caretaking", "burying"):
             await self.supervisor.stop(name)
+        self.hands.forget_claims()  # what they may have taken, `leave` hands back
         for holding in self.attempts.unstarted():
             self.attempts.stop(holding, HANDED_BACK)
         await self._let_end(self._plan.stop_grace if grace is None else grace)
@@ -292,13 +295,11 @@ class Engine:
     # --- what loops and the keeper report --------------------------------------------------
 
     def _attempt_ended(self, holding: Holding, ending: Ending | None) -> None:
-        if holding.claimed.id not in self.hands.held or holding.ending:
+        self.claiming.freed.set()  # a thread may have returned whose run is long gone
+        if not self.hands.has(holding) or holding.ending:
             return
-        if ending is None:
-            self.hands.drop(holding.claimed.id)
-            self.telling.lost(holding, holding.cancel or "the lease could not be trusted")
-        else:
-            self.settling.put(holding, ending)
+        assert ending is not None, "only what was let go of ends without a word"
+        self.settling.put(holding, ending)
 
     def _settled(self, holding: Holding, ending: Ending, answer: Answer) -> None:
         self.telling.settled(holding, ending, answer)
@@ -314,21 +315,24 @@ class Engine:
             self.claiming.ahead = min(1000, int(self._rate / passed * 0.03))
             self._rate, self._settled_at = 0.0, now
 
-    def _renewed(self, renewal: Renewal) -> None:
-        self.telling.renewed(self.boot, renewal)
+    def _renewed(self, boot: UUID, renewal: Renewal, named: Mapping[UUID, int]) -> None:
+        if boot != self.boot:
+            return  # about a boot that was buried meanwhile: no news of this one
+        self.telling.renewed(boot, renewal)
         if not renewal.alive:
             self.looking.dead.set()
             return
         for run in renewal.lost:
             holding = self.hands.held.get(run)
-            if holding is not None and not holding.ending:
+            # A claim may have brought the run back since; then its epoch is a later one.
+            if holding and not holding.ending and holding.claimed.epoch == named.get(run):
                 self._take_away(holding, "another instance has it")
         for run, why in renewal.cancels:
             self._cancel(run, why)
 
     def _take_away(self, holding: Holding, why: str) -> None:
+        self.hands.drop(holding)
         self.attempts.stop(holding, LOST)
-        self.hands.drop(holding.claimed.id)
         self.telling.lost(holding, why)
 
     def _cancel_asked(self, run: str) -> None:
@@ -344,9 +348,16 @@ class Engine:
 
     # --- burial and return -----------------------------------------------------------------
 
-    async def reborn(self) -> None:
-        """This boot was declared dead: let everything go, and join again as another."""
-        self.looking.dead.clear()
+    async def rejoin(self) -> None:
+        """Let go of what a dead boot held, and join as another; waits for a store that is away."""
+        if self.looking.dead.is_set():
+            self.looking.dead.clear()
+            self._let_go()
+        await self._persistently(self._join)
+        self._begin_lease()
+        self.joined = True
+
+    def _let_go(self) -> None:
         dead = self.boot
         gone = self.hands.forget_all()
         self.settling.forget_all()
@@ -357,10 +368,16 @@ class Engine:
             self.attempts.stop(holding, LOST)
             self.telling.lost(holding, LOST)
         self._take_new_boot()
-        await self._persistently(self._join)
-        self._begin_lease()
-        cleared = await self._store.come_back(dead)
-        self.telling.emit(events.InstanceReturned(boot=dead, cleared=cleared))
+        self.joined = False
+        self.buried.append(dead)
+
+    async def exhume(self) -> None:
+        """Take back the deaths that this instance's dead boots were counted for."""
+        while self.buried:
+            dead = self.buried[0]
+            cleared = await self._store.come_back(dead)
+            self.buried.remove(dead)
+            self.telling.emit(events.InstanceReturned(boot=dead, cleared=cleared))
 
     def _take_new_boot(self) -> None:
         self.boot = self.roster.boot = self._ports.clock.new_id()
@@ -369,7 +386,11 @@ class Engine:
 
 
 class _Burying:
-    """A supervised loop: notices that this boot is dead, and begins again."""
+    """A supervised loop: notices that this boot is dead, and begins again.
+
+    Joining waits for the store, however long it is away, and so belongs to `ready`, which has
+    no deadline. Boots stay in `Engine.buried` until their return was answered.
+    """
 
     name = "burying"
 
@@ -377,7 +398,11 @@ class _Burying:
         self._engine = engine
 
     async def ready(self) -> None:
-        await self._engine.looking.dead.wait()
+        engine = self._engine
+        if not engine.buried:
+            await engine.looking.dead.wait()
+        if engine.looking.dead.is_set() or not engine.joined:
+            await engine.rejoin()
 
     async def turn(self) -> None:
-        await self._engine.reborn()
+        await self._engine.exhume()

@@ -9,7 +9,8 @@ its own end when the request arrived, which was later. So whatever the network d
 stops first. A renewal that answers "dead" is final: the boot was buried, its runs are others'.
 
 `beat` runs on the keeper's thread over a line of its own, so that user code that blocks the
-event loop cannot starve it. An instance that holds nothing does not renew.
+event loop cannot starve it. An instance that holds nothing does not renew, except after a
+claim that was not answered: the store may do it later still, and only a renewal finds that out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from duly.engine.hands import Hands
 from duly.errors import EnvironmentFailure
 from duly.stores.base import LeaseLine
 
-Answered = Callable[[Renewal], None]
+Answered = Callable[[Renewal, dict[UUID, int]], None]
+"""Called with the answer, and with the epochs of the runs that the renewal named."""
+
+DOUBTS = 12
+"""Renewals after an unanswered claim that are made with empty hands too: a minute's worth."""
 
 
 class Lease:
@@ -41,6 +46,7 @@ class Lease:
         self._open_line: Callable[[], LeaseLine] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answered: Answered | None = None
+        self._doubts = 0
         self.failures = 0  # renewals in a row that got no answer
 
     def bind(self, boot: UUID, open_line: Callable[[], LeaseLine], answered: Answered) -> None:
@@ -52,6 +58,10 @@ class Lease:
     def prolonged(self, sent: float) -> None:
         """Note that the store renewed the lease in a request sent at `sent`."""
         self._until = max(self._until, sent + self.length.total_seconds())
+
+    def doubt(self) -> None:
+        """A claim was not answered: the store may hold runs for this boot that nobody knows of."""
+        self._doubts = DOUBTS
 
     @property
     def trusted(self) -> bool:
@@ -65,7 +75,7 @@ class Lease:
 
     def beat(self) -> None:
         """Renew once, if there is anything to renew for; on the keeper's thread."""
-        if self._boot is None or not self._hands.busy:
+        if self._boot is None or not (self._hands.busy or self._doubts):
             return
         held, pending = self._hands.list_for_renewal()
         try:
@@ -86,10 +96,11 @@ class Lease:
             self.close()
             return
         self.failures = 0
+        self._doubts = max(0, self._doubts - 1)
         if renewal.alive:
             self.prolonged(sent)
         if self._answered is not None:
-            self._on_loop(self._answered, renewal)
+            self._on_loop(self._answered, renewal, dict(held))
 
     def _on_loop(self, call: Callable[..., None], *args: object) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -67,7 +67,7 @@ class Settling:
             return  # the boot died meanwhile; its batch was forgotten
         self._batch = []
         for (holding, ending), answer in zip(batch, answers, strict=True):
-            self._hands.drop(ending.run)
+            self._hands.drop(holding)
             self._settled(holding, ending, answer)
 
     def _fill(self) -> None:

@@ -90,7 +90,10 @@ class Supervisor:
             except (EnvironmentFailure, Refused) as error:
                 if loop.name not in self.stalled:
                     self._watcher.away(loop.name, error)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                me = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and me is not None and me.cancelling():
+                    raise  # asked for by `stop`; any other would end the loop in silence
                 failures += 1
                 self._watcher.failed(loop.name, error, failures)
                 if failures >= self._threshold:

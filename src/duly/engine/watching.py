@@ -139,8 +139,11 @@ class Reaping:
 
     name = "reaping"
 
-    def __init__(self, store: Store, almanac: Almanac, watching: Watching) -> None:
+    def __init__(
+        self, store: Store, almanac: Almanac, roster: Roster, watching: Watching
+    ) -> None:
         self._store, self._almanac, self._watching = store, almanac, watching
+        self._roster = roster
         self.look: Callable[[], None] = lambda: None
 
     async def ready(self) -> None:
@@ -150,6 +153,9 @@ class Reaping:
     async def turn(self) -> None:
         """Take over from whoever did not renew."""
         for boot in await self._store.lapsed():
-            await self._watching.take_over(boot, Proof.LEASE)
+            # After an outage this instance's own lease may have ended too: its renewal, or
+            # another's takeover, settles that.
+            if boot != self._roster.boot:
+                await self._watching.take_over(boot, Proof.LEASE)
         self._almanac.expiry.set_at(None)
         self._almanac.look.set()

@@ -2,7 +2,7 @@
 
 In the gate each zone gives one turn, and an odd one (a shift that is not one hour) where it has
 any; each turn is held against a few texts, most of them drawn for it and aimed at its hours.
-With DULY_SLOW=1 every turn of every zone from 2000 to 2040 is held against more texts; that takes
+With DULY_TEST_SLOW=1 every turn of every zone from 2000 to 2040 is held against more texts; that takes
 about twenty minutes.
 """
 
@@ -19,7 +19,7 @@ import pytest
 from duly.core.triggers import Cron
 from tests.core.time.oracle import PACE, Stretch, Text, turn_before, turns
 
-SLOW = os.environ.get("DULY_SLOW") == "1"
+SLOW = os.environ.get("DULY_TEST_SLOW") == "1"
 TURNS_OF_A_ZONE, TEXTS_OF_A_TURN, DRAWN_TEXTS = (1_000, 12, 400) if SLOW else (1, 5, 300)
 HALF, HALF_OF_A_DAY_LOST = timedelta(hours=13), timedelta(hours=27)
 SHARDS = 16

@@ -89,7 +89,8 @@ me as (
   select g.id, $1, $2, g.epoch + 1, g.failures, g.deaths, me.now, g.limit_key from gone g, me
   returning id, epoch, failures, deaths
 )
-select {_SHOWN} from me left join (h join duly_run r on r.id = h.id) on true
+select {_SHOWN} from me left join (
+  h cross join lateral (select * from duly_run where id = h.id limit 1) r) on true
 order by r.priority desc, r.id
 """
 
@@ -100,6 +101,8 @@ me as (
   where i.boot = $1 and i.state in ('live', 'stopping') returning i.boot
 )
 select {_SHOWN} from me
-left join (duly_held h join duly_run r on r.id = h.id) on h.boot = $1 and h.claim = $2
+left join lateral (
+  select * from duly_held where boot = $1 and claim = $2 offset 0) h on true
+left join lateral (select * from duly_run where id = h.id limit 1) r on true
 order by r.priority desc, r.id
 """

@@ -23,6 +23,7 @@ from duly.stores.postgres.border import border
 
 SETTINGS = {
     "application_name": "duly",
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",

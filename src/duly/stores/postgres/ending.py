@@ -34,13 +34,16 @@ from duly.stores.postgres.places import (
 )
 from duly.stores.postgres.unit import Unit
 
-LIVES_ON = (RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK)
+LIVES_ON = frozenset({RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK})
 
 _SIMPLE = {
     verb: state
     for verb, state in RUN_MOVES[RunState.RUNNING].items()
     if PLACE[state] is Place.ENDED
 }
+
+
+_VERBS: dict[str, RunVerb] = {state.value: verb for verb, state in _SIMPLE.items()}
 
 
 class Held(msgspec.Struct, gc=False):
@@ -128,9 +131,9 @@ def _unless_all_none(column: list[Any]) -> list[Any]:
 
 
 def _ended_so(ending: Ending, state: str | None, outcome: str | None) -> bool:
-    if state is not None and state in (RunState.CANCELLED, _SIMPLE.get(ending.verb)):
-        return True
-    return outcome == ending.verb
+    """Whether this very attempt has ended by this very verb, or as cancelled in its stead."""
+    heeded = state == RunState.CANCELLED and ending.verb in LIVES_ON
+    return heeded or ending.verb in (_VERBS.get(state or ""), outcome)
 
 
 async def end_in(unit: Unit, boot: UUID, endings: Sequence[Ending]) -> set[UUID]:
@@ -189,12 +192,11 @@ class _After:
         if ending.verb is RunVerb.RELEASE:
             self.back.append(returning(known, held))
             return
-        delay = None if ending.delay_us is None else timedelta(microseconds=ending.delay_us)
         self.waits.append(
             Wait(
                 held.id,
                 RUN_MOVES[RunState.RUNNING][ending.verb],
-                None if delay is None else unit.now + delay,
+                _wake_at(ending, unit.now),
                 held.epoch,
                 held.failures + (ending.verb is RunVerb.RETRY),
                 held.deaths if ending.verb is RunVerb.PARK else 0,
@@ -220,6 +222,14 @@ class _After:
             unit.tell(Signal.DUE)
 
 
+def _wake_at(ending: Ending, now: datetime) -> datetime | None:
+    """A retry always wakes by itself, a parked run never, a wait when it says so."""
+    if ending.verb is RunVerb.PARK:
+        return None
+    delay_us = 0 if ending.delay_us is None and ending.verb is RunVerb.RETRY else ending.delay_us
+    return None if delay_us is None else now + timedelta(microseconds=delay_us)
+
+
 def returning(known: Mover, held: Held, *, deaths: int | None = None) -> Mover:
     """The mover of a run that goes back from its holder's hands."""
     return msgspec.structs.replace(
@@ -227,36 +237,49 @@ def returning(known: Mover, held: Held, *, deaths: int | None = None) -> Mover:
         epoch=held.epoch,
         failures=held.failures,
         deaths=held.deaths if deaths is None else deaths,
-        from_held=True,
     )
 
 
 END_SIMPLY = """
 with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
-gone as (
-  delete from duly_held h
-  using unnest($3::uuid[], $4::int[], $5::text[], $6::bytea[], $7::text[], $8::text[])
+locked as materialized (
+  select d.*, h.*
+  from unnest($3::uuid[], $4::int[], $5::text[], $6::bytea[], $7::text[], $8::text[])
     d (id, epoch, state, result, error, reason)
-  where h.id = d.id and h.boot = $2 and h.epoch = d.epoch and h.limit_key is null
-  returning h.id, d.state, h.epoch, h.failures, h.deaths, h.claimed_at, d.result, d.error, d.reason
+  cross join lateral (
+    select h.ctid as tid, h.failures, h.deaths, h.claimed_at from duly_held h
+    where h.id = d.id and h.boot is not distinct from $2 and h.epoch = d.epoch
+      and h.limit_key is null
+    for update) h
+), gone as (
+  delete from duly_held where ctid = any(array(select tid from locked)) returning id
 ), kept as (
   insert into duly_ended (id, state, epoch, failures, deaths, boot, started_at, ended_at, result,
     error, reason)
-  select g.id, g.state, g.epoch, g.failures + (g.state = 'failed')::int, g.deaths, $2,
-    g.claimed_at, t.now, g.result, g.error, g.reason
-  from gone g, t
+  select l.id, l.state, l.epoch, l.failures + (l.state = 'failed')::int, l.deaths, $2,
+    l.claimed_at, t.now, l.result, l.error, l.reason
+  from locked l cross join t where (l.id in (select id from gone)) is true
 )
 select id from gone
 """
 
 LET_GO = """
-delete from duly_held h using unnest($2::uuid[], $3::int[]) d (id, epoch)
-where h.id = d.id and h.boot = $1 and h.epoch = d.epoch
-returning h.id, h.boot, h.epoch, h.failures, h.deaths, h.claimed_at, h.cancel
+with locked as materialized (
+  select h.tid from unnest($2::uuid[], $3::int[]) d (id, epoch)
+  cross join lateral (
+    select h.ctid as tid from duly_held h
+    where h.id = d.id and h.boot is not distinct from $1 and h.epoch = d.epoch
+    for update) h
+)
+delete from duly_held where ctid = any(array(select tid from locked))
+returning id, boot, epoch, failures, deaths, claimed_at, cancel
 """
 
 ENDED_SO = """
 select d.id, e.state, a.outcome from unnest($2::uuid[], $3::int[]) d (id, epoch)
-left join duly_ended e on e.id = d.id and e.boot = $1 and e.epoch = d.epoch
-left join duly_attempt a on a.run = d.id and a.boot = $1 and a.epoch = d.epoch
+left join lateral (
+  select state from duly_ended where id = d.id and boot = $1 and epoch = d.epoch limit 1) e on true
+left join lateral (
+  select outcome from duly_attempt where run = d.id and epoch = d.epoch and boot = $1 limit 1) a
+  on true
 """

@@ -309,14 +309,16 @@ on conflict do nothing returning task, key
 """
 
 LOCK_KEYS = """
-select k.task, k.key, k.run from unnest($1::text[], $2::text[]) with ordinality d (task, key, n)
-join duly_key k on k.task = d.task and k.key = d.key order by d.n for update of k
+select k.* from unnest($1::text[], $2::text[]) with ordinality d (task, key, n)
+cross join lateral (
+  select k.task, k.key, k.run from duly_key k where k.task = d.task and k.key = d.key for update) k
 """
 
 SET_KEYS = """
-update duly_key k set run = d.run, made_at = $1::timestamptz
-from unnest($2::text[], $3::text[], $4::uuid[]) d (task, key, run)
-where k.task = d.task and k.key = d.key and k.run <> d.run
+insert into duly_key as k (task, key, run, made_at)
+select d.*, $1::timestamptz from unnest($2::text[], $3::text[], $4::uuid[]) d
+on conflict (task, key) do update set run = excluded.run, made_at = excluded.made_at
+where k.run <> excluded.run
 """
 
 DROP_KEYS = """
@@ -332,9 +334,10 @@ on conflict (key) do update set max_running = excluded.max_running
 """
 
 STATES = """
-select r.id, 'ready', null from duly_run r join duly_ready y
-  on y.queue = any(array[r.queue, '~suspect']) and y.priority = r.priority and y.id = r.id
-  where r.id = any($1::uuid[])
+select r.id, 'ready', null from unnest($1::uuid[]) u (id)
+  cross join lateral (select id, queue, priority from duly_run where id = u.id limit 1) r
+  cross join lateral (select from duly_ready y where y.queue = any(array[r.queue, '~suspect'])
+    and y.priority = r.priority and y.id = r.id limit 1) y
 union all select id, 'running', null from duly_held where id = any($1::uuid[])
 union all select id, state, reason from duly_later where id = any($1::uuid[])
 union all select id, state, reason from duly_ended where id = any($1::uuid[])

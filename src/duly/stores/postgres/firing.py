@@ -153,12 +153,14 @@ select {SCHEDULE} from duly_schedule where next_fire <= $1::timestamptz
 order by next_fire, name limit $2 for update skip locked
 """
 
+# The rows are locked, so each of them conflicts; written so that no join can be planned badly.
 MARK = """
-update duly_schedule s set fired_through = d.through, next_fire = d.next, last_run = d.run,
-  open_range = d.open
-from unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::uuid[], $5::text[])
-  d (name, through, next, run, open)
-where s.name = d.name
+insert into duly_schedule (name, fired_through, next_fire, last_run, open_range, owner, definition,
+  digest, revision, source, state)
+select d.*, '', '', '', 0, '', ''
+from unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::uuid[], $5::text[]) d
+on conflict (name) do update set fired_through = excluded.fired_through,
+  next_fire = excluded.next_fire, last_run = excluded.last_run, open_range = excluded.open_range
 """
 
 PUT_VERDICTS = f"""

@@ -19,9 +19,9 @@ from duly.core.fleet import Horizon, Instance, InstanceState, Renewal
 from duly.core.runs import SUSPECT_QUEUE, Answer
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
 from duly.stores.base import DEFAULT_LEASE, Signal
-from duly.stores.postgres.ending import Held, returning
+from duly.stores.postgres.ending import LET_GO, Held, returning
 from duly.stores.postgres.ground import Ground
-from duly.stores.postgres.moving import NO_CODE
+from duly.stores.postgres.moving import FIND_NO_CODE, NO_CODE, unshelve
 from duly.stores.postgres.places import (
     End,
     Mover,
@@ -56,7 +56,7 @@ class FleetVerbs(Ground):
             await unit.fetch(
                 REPLACE_CARRIES, instance.boot, names, [carries[name] for name in names]
             )
-            await _unshelve(unit, movers)
+            await unshelve(unit, movers)
             if answer is Answer.DONE:
                 unit.tell(Signal.FLEET)
             return answer
@@ -134,18 +134,6 @@ async def _register(unit: Unit, one: Instance) -> Answer:
     return Answer.ALREADY if again else Answer.STALE
 
 
-async def _unshelve(unit: Unit, movers: Mapping[UUID, Mover]) -> None:
-    if not movers:
-        return
-    rows = await unit.fetch(TAKE_NO_CODE, NO_CODE, sorted(movers))
-    advance(RUN_MOVES, RunState.WAITING, RunVerb.PROMOTE)
-    back = [
-        msgspec.structs.replace(movers[run], epoch=epoch, failures=failures, deaths=deaths)
-        for run, epoch, failures, deaths in rows
-    ]
-    await put_ready(unit, sorted(back, key=lambda one: one.id))
-
-
 def compared(
     rows: Sequence[Any], held: Sequence[tuple[UUID, int]], pending: Sequence[UUID]
 ) -> tuple[Renewal, list[tuple[UUID, int]]]:
@@ -185,7 +173,7 @@ async def hand_back(
     known = await identities(unit, [run for run, _ in fences])
     await _lock_or_begin_anew(unit, known)
     rows = await unit.fetch(
-        LET_GO_SORTED, boot, [run for run, _ in fences], [epoch for _, epoch in fences]
+        LET_GO, boot, [run for run, _ in fences], [epoch for _, epoch in fences]
     )
     held = sorted((Held(*row) for row in rows), key=lambda one: one.id)
     ends = [cancelled(one) for one in held if one.cancel is not None]
@@ -243,16 +231,6 @@ def instance_of(row: Any) -> Instance:
         reason=reason,
     )
 
-
-FIND_NO_CODE = """
-select l.id from duly_later l join duly_run r on r.id = l.id
-where l.state = 'waiting' and l.reason = $1 and r.task = any($2::text[])
-"""
-
-TAKE_NO_CODE = """
-delete from duly_later where id = any($2::uuid[]) and state = 'waiting' and reason = $1
-returning id, epoch, failures, deaths
-"""
 
 REGISTER = """
 insert into duly_instance (boot, name, host, pid, pid_space, owner, version, tasks, state,
@@ -312,16 +290,6 @@ LIMITS_HELD = "select distinct limit_key from duly_held where boot = $1 and limi
 
 LOCK_LIVE = """
 select boot from duly_instance where boot = $1 and state in ('live', 'stopping') for update
-"""
-
-LET_GO_SORTED = """
-with mine as materialized (
-  select h.id from unnest($2::uuid[], $3::int[]) d (id, epoch)
-  join duly_held h on h.id = d.id and h.boot = $1 and h.epoch = d.epoch
-  order by h.id for update of h
-)
-delete from duly_held h using mine where h.id = mine.id
-returning h.id, h.boot, h.epoch, h.failures, h.deaths, h.claimed_at, h.cancel
 """
 
 LEAVE = """

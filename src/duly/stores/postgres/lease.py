@@ -7,6 +7,7 @@ lose its lease. A broken connection is made anew at the next renewal. It never u
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -27,12 +28,14 @@ T = TypeVar("T")
 
 
 class Line:
-    """`LeaseLine` on PostgreSQL. One thread at a time."""
+    """`LeaseLine` on PostgreSQL. Its loop has a thread of its own, so any thread may call it."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._loop: asyncio.AbstractEventLoop | None = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._conn: asyncpg.Connection | None = None
+        self._closed = False
 
     def renew(
         self,
@@ -43,33 +46,55 @@ class Line:
         lease: timedelta = DEFAULT_LEASE,
     ) -> Renewal:
         patience = max(lease.total_seconds() / 3, 1.0)
-        return self._run(self._renew(boot, held, pending, lease), patience)
+        with border(self._address.name):
+            return self._run(self._within(patience, boot, held, pending, lease=lease))
 
     def close(self) -> None:
-        loop, self._loop = self._loop, None
-        if loop is None:
+        self._closed = True
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        if loop is None or thread is None:
             return
-        if self._conn is not None:
-            self._conn.terminate()
-        loop.run_until_complete(asyncio.sleep(0))  # noqa: TID251 - lets the transport close
+        asyncio.run_coroutine_threadsafe(self._drop(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
         loop.close()
 
-    def _run(self, work: Coroutine[Any, Any, T], patience_s: float) -> T:
-        if self._loop is None:
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the line's own loop, and wait for it."""
+        if self._closed:
             work.close()
             raise StoreUnavailable(f"the lease line to {self._address.name} is closed")
-        with border(self._address.name):
-            try:
-                return self._loop.run_until_complete(_within(work, patience_s))
-            except BaseException:
-                self._drop()
-                raise
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="duly-lease-line", daemon=True
+            )
+            self._thread.start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def _drop(self) -> None:
+    async def _drop(self) -> None:
         """A line that failed in the middle of something is not used again."""
-        if self._conn is not None:
-            self._conn.terminate()
-            self._conn = None
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            conn.terminate()
+        await asyncio.sleep(0)  # noqa: TID251 - the transport closes in the next turn
+
+    async def _within(
+        self,
+        patience_s: float,
+        boot: UUID,
+        held: Sequence[tuple[UUID, int]],
+        pending: Sequence[UUID],
+        *,
+        lease: timedelta,
+    ) -> Renewal:
+        try:
+            async with asyncio.timeout(patience_s):
+                return await self._renew(boot, held, pending, lease)
+        except BaseException:
+            await self._drop()
+            raise
 
     async def _renew(
         self,
@@ -91,8 +116,3 @@ class Line:
                 told = message(unit.wakes)[0]
                 await conn.fetch("select pg_notify($1, $2)", self._address.channel, told)
         return after_release(renewal, strays, released)
-
-
-async def _within(work: Coroutine[Any, Any, T], patience_s: float) -> T:
-    async with asyncio.timeout(patience_s):
-        return await work

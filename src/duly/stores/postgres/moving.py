@@ -7,7 +7,7 @@ a lock first, and what left its place meanwhile is simply not taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -81,16 +81,30 @@ class MoveVerbs(Ground):
 
     async def shelve(self, *, now: datetime | None = None) -> dict[str, int]:
         async def work(unit: Unit) -> dict[str, int]:
-            found = await unit.fetch(FIND_CODELESS, unit.now, PRESENT)
+            tasks = [row[0] for row in await unit.fetch(KNOWN_TASKS, unit.now, PRESENT)]
+            found = await unit.fetch(FIND_CODELESS, tasks)
+            waiting = await unit.fetch(FIND_NO_CODE, NO_CODE, tasks)
+            if not found and not waiting:
+                return {}
+            known = await identities(unit, [row[0] for row in (*found, *waiting)])
+            await unit.lock_limits(one.limit_key for one in known.values())
+            await unshelve(unit, {run: known[run] for (run,) in waiting})
             if not found:
                 return {}
-            known = await identities(unit, [row[0] for row in found])
-            await unit.lock_limits(one.limit_key for one in known.values())
-            rows = await unit.fetch(TAKE_READY, sorted(known))
+            rows = await unit.fetch(TAKE_READY, sorted(row[0] for row in found))
             advance(RUN_MOVES, RunState.READY, RunVerb.WAIT)
             waits = [
-                Wait(row[0], RunState.WAITING, None, *row[1:4], known[row[0]].expires_at, NO_CODE)
-                for row in rows
+                Wait(
+                    run,
+                    RunState.WAITING,
+                    None,
+                    epoch,
+                    failures,
+                    deaths,
+                    known[run].expires_at,
+                    NO_CODE,
+                )
+                for run, epoch, failures, deaths, _ in rows
             ]
             await put_later(unit, waits)
             await _free_limited(unit, [one.id for one in waits], known)
@@ -130,6 +144,19 @@ class MoveVerbs(Ground):
             return await _standing_answer(unit, run)
 
         return await self._transact(work, now)
+
+
+async def unshelve(unit: Unit, movers: Mapping[UUID, Mover]) -> None:
+    """Make these runs ready, which waited for code, by id; their limits are locked."""
+    if not movers:
+        return
+    rows = await unit.fetch(TAKE_NO_CODE, NO_CODE, sorted(movers))
+    advance(RUN_MOVES, RunState.WAITING, RunVerb.PROMOTE)
+    back = [
+        msgspec.structs.replace(movers[run], epoch=epoch, failures=failures, deaths=deaths)
+        for run, epoch, failures, deaths in rows
+    ]
+    await put_ready(unit, sorted(back, key=lambda one: one.id))
 
 
 async def _standing_answer(unit: Unit, run: UUID) -> Answer:
@@ -193,7 +220,8 @@ FIND_DUE = """
 select l.id, r.limit_key from (
   select id, wake_at from duly_later where wake_at <= $1::timestamptz
   order by wake_at, id limit $2) l
-join duly_run r on r.id = l.id order by l.wake_at, l.id
+cross join lateral (select limit_key from duly_run where id = l.id limit 1) r
+order by l.wake_at, l.id
 """
 
 WAITED_FOR = """
@@ -202,16 +230,16 @@ where state = 'waiting' and reason >= 'limit:' and reason < 'limit;'
 """
 
 TAKE_DUE = """
-with locked as (
-  select id from duly_later where id = any($2::uuid[]) and wake_at <= $1::timestamptz
+with locked as materialized (
+  select ctid as tid from duly_later where id = any($2::uuid[]) and wake_at <= $1::timestamptz
   order by id for update skip locked
 ), gone as (
-  delete from duly_later l using locked where l.id = locked.id
-  returning l.id, l.state, l.epoch, l.failures, l.deaths
+  delete from duly_later where ctid = any(array(select tid from locked))
+  returning id, state, epoch, failures, deaths
 )
-select g.state, r.id, r.queue, r.priority, r.task, r.expires_at, r.limit_key, g.epoch, g.failures,
-  g.deaths
-from gone g join duly_run r on r.id = g.id
+select g.state, r.*, g.epoch, g.failures, g.deaths
+from gone g cross join lateral (
+  select id, queue, priority, task, expires_at, limit_key from duly_run where id = g.id limit 1) r
 """
 
 FIND_OVERDUE = """
@@ -223,20 +251,33 @@ select id from (
 order by id limit $2
 """
 
-FIND_CODELESS = """
-with known as materialized (
-  select coalesce(array_agg(distinct k.task), '{}') as tasks
-  from duly_instance i cross join unnest(i.tasks) k (task)
-  where i.state = 'live' and i.seen_at > $1::timestamptz - $2::interval
-)
-select id from duly_ready, known where task <> all(known.tasks)
+KNOWN_TASKS = """
+select distinct k.task from duly_instance i cross join unnest(i.tasks) k (task)
+where i.state = 'live' and i.seen_at > $1::timestamptz - $2::interval
+"""
+
+FIND_CODELESS = "select id from duly_ready where task <> all($1::text[])"
+
+FIND_NO_CODE = """
+select l.id from duly_later l join duly_run r on r.id = l.id
+where l.state = 'waiting' and l.reason = $1 and r.task = any($2::text[])
+"""
+
+TAKE_NO_CODE = """
+delete from duly_later where id = any($2::uuid[]) and state = 'waiting' and reason = $1
+returning id, epoch, failures, deaths
 """
 
 TAKE_READY = """
-delete from duly_ready y using duly_run r
-where r.id = any($1::uuid[]) and y.queue = any(array[r.queue, '~suspect'])
-  and y.priority = r.priority and y.id = r.id
-returning y.id, y.epoch, y.failures, y.deaths, 'ready'
+with locked as materialized (
+  select y.tid from unnest($1::uuid[]) u (id)
+  cross join lateral (select id, queue, priority from duly_run where id = u.id limit 1) r
+  cross join lateral (
+    select y.ctid as tid from duly_ready y where y.queue = any(array[r.queue, '~suspect'])
+      and y.priority = r.priority and y.id = r.id for update) y
+)
+delete from duly_ready where ctid = any(array(select tid from locked))
+returning id, epoch, failures, deaths, 'ready'
 """
 
 TAKE_LATER = """

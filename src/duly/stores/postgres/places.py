@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from duly.core.rules import after_death
+from duly.core.rules import DEATHS_TO_SUSPECT, after_death
 from duly.core.runs import SUSPECT_QUEUE
 from duly.core.states import RunState, RunVerb
 from duly.stores.base import Signal
@@ -33,7 +33,6 @@ class Mover(msgspec.Struct, gc=False):
     epoch: int = 0
     failures: int = 0
     deaths: int = 0
-    from_held: bool = False
 
 
 class End(msgspec.Struct, gc=False):
@@ -123,13 +122,11 @@ def _limit_wait(one: Mover) -> Wait:
 async def _put_in_ready(unit: Unit, movers: Sequence[Mover]) -> None:
     if not movers:
         return
-    queues = [
-        SUSPECT_QUEUE if one.from_held and after_death(one.deaths).alone else one.queue
-        for one in movers
-    ]
+    # A suspect stays one behind every detour: shelved, or unparked when a boot came back.
+    queues = [SUSPECT_QUEUE if after_death(one.deaths).alone else one.queue for one in movers]
     arrays = columns(movers, Mover)
     arrays[1] = queues
-    await unit.fetch(PUT_READY, unit.now, *arrays[:9])
+    await unit.fetch(PUT_READY, unit.now, *arrays)
     unit.tell(Signal.READY)
 
 
@@ -215,22 +212,24 @@ select * from unnest($1::uuid[], $2::int[], $3::uuid[], $4::timestamptz[], $5::t
   $6::text[], $7::text[])
 """
 
-ADMIT = """
-with picked as (
-  select w.id, k.key from unnest($2::text[], $3::int[]) k (key, room) cross join lateral (
-    select l.id from duly_later l join duly_run r on r.id = l.id
+ADMIT = f"""
+with picked as materialized (
+  select w.tid from unnest($2::text[], $3::int[]) k (key, room) cross join lateral (
+    select l.ctid as tid from duly_later l
+    cross join lateral (select priority from duly_run where id = l.id limit 1) r
     where l.state = 'waiting' and l.reason = 'limit:' || k.key
-    order by r.priority desc, r.id limit k.room for update of l) w
+    order by r.priority desc, l.id limit k.room for update of l) w
 ), gone as (
-  delete from duly_later l using picked where l.id = picked.id
-  returning l.id, l.epoch, l.failures, l.deaths, picked.key
+  delete from duly_later where ctid = any(array(select tid from picked))
+  returning id, epoch, failures, deaths, substr(reason, 7) as key
 ), slots as (
   insert into duly_slot (run, limit_key) select id, key from gone
 )
 insert into duly_ready
   (id, queue, priority, task, expires_at, limit_key, epoch, failures, deaths, ready_at)
-select g.id, r.queue, r.priority, r.task, r.expires_at, g.key, g.epoch, g.failures, g.deaths,
-  $1::timestamptz
-from gone g join duly_run r on r.id = g.id
+select g.id, case when g.deaths = {DEATHS_TO_SUSPECT} then '{SUSPECT_QUEUE}' else r.queue end,
+  r.priority, r.task, r.expires_at, g.key, g.epoch, g.failures, g.deaths, $1::timestamptz
+from gone g cross join lateral (
+  select queue, priority, task, expires_at from duly_run where id = g.id limit 1) r
 returning limit_key
 """

@@ -97,6 +97,9 @@ class PostgresStore(
     def listen(self, heard: Callable[[WakeUp], None]) -> Callable[[], None]:
         return self._bell.listen(heard)
 
+    async def tell(self, wake: WakeUp) -> None:
+        self._bell.ring([wake])
+
     async def snapshot(self) -> dict[str, Any]:
         """Return all rows in the shape the agreement test compares."""
         with border(self.name):

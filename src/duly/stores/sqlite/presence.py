@@ -152,7 +152,7 @@ class _Watch:
     def __init__(self, path: Path) -> None:
         self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._guard = threading.Lock()
-        self._fell: bytes | None = None
+        self._fell: list[bytes] = []  # what the file said, once the lock fell
         self._tell: Callable[[], None] | None = None
         self._abandoned = False
         threading.Thread(target=self._run, name="duly-watch", daemon=True).start()
@@ -167,14 +167,13 @@ class _Watch:
 
         with self._guard:
             self._tell = tell
-            if self._fell is not None:
-                return self._fell
+            if self._fell:
+                return self._fell[0]
         try:
             await fell.wait()
         finally:
             self._tell = None
-        assert self._fell is not None, "it was told after it was set"
-        return self._fell
+        return self._fell[0]
 
     def abandon(self) -> None:
         """Nobody will wait for this any more."""
@@ -189,7 +188,7 @@ class _Watch:
         finally:
             os.close(self._handle)
         with self._guard:
-            self._fell = said
+            self._fell.append(said)
             tell = self._tell
         if tell is not None and not self._abandoned:
             tell()

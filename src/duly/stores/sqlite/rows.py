@@ -7,6 +7,7 @@ Every conversion is exact in both directions; nothing here touches a database.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, SafeUUID
 
@@ -28,14 +29,15 @@ def micros_or_none(at: datetime | None) -> int | None:
     return None if at is None else (at - EPOCH) // _TICK
 
 
+@lru_cache(maxsize=4096)
 def instant(us: int) -> datetime:
-    """Return the aware UTC instant of `us` microseconds since 1970."""
+    """Return the aware UTC instant of `us` microseconds since 1970. A batch shares few."""
     return EPOCH + timedelta(microseconds=us)
 
 
 def instant_or_none(us: int | None) -> datetime | None:
     """Return `instant`, or None for None."""
-    return None if us is None else EPOCH + timedelta(microseconds=us)
+    return None if us is None else instant(us)
 
 
 def uuid_of(blob: bytes) -> UUID:

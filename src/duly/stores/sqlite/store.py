@@ -122,6 +122,9 @@ class _Base:
     def listen(self, heard: Callable[[WakeUp], None]) -> Callable[[], None]:
         return self._waker.listen(heard)
 
+    async def tell(self, wake: WakeUp) -> None:
+        self._waker.tell([wake])
+
     async def snapshot(self) -> dict[str, Any]:
         """Return all rows in the shape the agreement test compares."""
         return await self._read(snapshot.snapshot)

@@ -96,10 +96,11 @@ class Waker:
     def _send(self, signals: list[WakeUp]) -> None:
         if not signals or self._socket is None or self._loop is None:
             return
-        if not self._folder.others(self._name):
+        others = self._folder.others(self._name)
+        if not others:
             return
         text = "\n".join(f"{one.signal} {one.detail}" for one in signals).encode()
-        for name in self._folder.others(self._name):
+        for name in others:
             self._send_to(name, text[:4096])
         self._cooling.update(signals)
         self._loop.call_later(PAUSE_S, self._cooled, signals)

@@ -1,0 +1,55 @@
+"""Duly: an application with two tasks, enqueued and worked through its public face.
+
+BENCH_SLOTS sets `slots`; 0 leaves the default. BENCH_EVERY adds a schedule of that interval, and
+BENCH_INSTANCES makes so many instances in this process, each with a store of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import system
+
+from duly import Duly
+from duly.app import DeclaredTask
+
+
+def make_app() -> tuple[Duly, dict[str, DeclaredTask]]:
+    """Return an application like a user's file would declare it, and its tasks."""
+    settings = {"slots": system.SLOTS} if system.SLOTS else {}
+    app = Duly(system.URL, name="bench", settings=settings)
+    jobs = {"noop": app.task(system.noop), "hold": app.task(system.hold)}
+    if every := os.environ.get("BENCH_EVERY"):
+        app.schedule("beat", jobs["noop"], args={"key": 0}, every=every)
+    return app, jobs
+
+
+class Adapter:
+    """`System` for Duly."""
+
+    def __init__(self) -> None:
+        self._app, self._jobs = make_app()
+
+    async def install(self) -> None:
+        await self._app.store.migrate()
+
+    async def open(self) -> None:
+        await self._app.open()
+
+    async def close(self) -> None:
+        await self._app.close()
+
+    async def put(self, job: str, key: int) -> None:
+        await self._jobs[job].enqueue(key=key)
+
+    async def put_many(self, job: str, keys: range) -> None:
+        await self._jobs[job].enqueue_many([{"key": key} for key in keys])
+
+    def work(self) -> None:
+        asyncio.run(self._work())
+
+    async def _work(self) -> None:
+        further = int(os.environ.get("BENCH_INSTANCES", "1")) - 1
+        apps = [self._app, *(make_app()[0] for _ in range(further))]
+        await asyncio.gather(*(app.work() for app in apps))

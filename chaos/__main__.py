@@ -1,0 +1,44 @@
+"""`python -m chaos --store sqlite|postgres [--what NAME] [--minutes N] [--gate]`.
+
+Runs one trial or the whole campaign, prints the figures of each, keeps them as JSON under
+`chaos/results/`, and exits with 1 if any figure breaks a promise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from contextlib import ExitStack
+
+from chaos.campaign import NAMES, take
+from chaos.scale import Scale
+from tests.servers import Server, start_postgres
+
+
+def main() -> int:
+    """Read the arguments, run, and say how it went."""
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--store", choices=("sqlite", "postgres"), required=True)
+    parser.add_argument("--what", choices=NAMES, action="append", help="one trial; else all")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long the storm blows")
+    parser.add_argument("--gate", action="store_true", help="the share the gate can afford")
+    chosen = parser.parse_args()
+    scale = Scale(full=not chosen.gate, minutes=chosen.minutes)
+    wrong = 0
+    with ExitStack() as stack:
+        server: Server | None = None
+        if chosen.store == "postgres":
+            server = start_postgres()
+            stack.callback(server.stop)
+        for name in chosen.what or NAMES:
+            report = asyncio.run(take(name, server, scale))
+            report.show()
+            report.keep()
+            wrong += bool(report.wrong)
+    print(f"\n{wrong} trials broke a promise" if wrong else "\nas promised")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

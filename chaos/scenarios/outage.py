@@ -1,0 +1,202 @@
+"""A store that goes away and comes back, under load: restarts, absences, a full disk, cut lines.
+
+Nobody exits, nothing that was acknowledged is lost, no run is begun again unless its former
+attempt was released or taken over, and no storm of incidents follows (P7, P8, P15). Runs are
+asked for all the while, each sent again with the same id until it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from chaos.checks import judge_flow
+from chaos.declared import Every
+from chaos.places import Place, small_disk
+from chaos.report import Report
+from chaos.scale import Scale
+from chaos.trial import Trial, trial_of
+from chaos.waiting import pause, until
+from duly.core.states import RunVerb
+
+INSTANCES = 3
+MOST_INCIDENTS = 3
+AGAIN = (RunVerb.TAKE_OVER, RunVerb.RELEASE, RunVerb.RETRY)
+Fault = Callable[[], AbstractAsyncContextManager[None]]
+
+
+async def try_restarts(place: Place, scale: Scale) -> Report:
+    """Restart PostgreSQL, at once and in order; on SQLite a foreign writer holds the lock."""
+    report = Report(trial="outage", store=place.name)
+    if place.server is None:
+        faults: list[Fault] = [place.locked] * scale.pick(1, 3)
+        return await _try(place, report, faults=faults, lasting_s=6)
+    immediate, fast = _halted(place, "immediate"), _halted(place, "fast")
+    faults = [immediate, fast] * scale.pick(1, 10)
+    return await _try(place, report, faults=faults, lasting_s=0)
+
+
+async def try_absence(place: Place, scale: Scale) -> Report:
+    """The store is away for a while; in the campaign for four times the lease."""
+    report = Report(trial="absence", store=place.name)
+    fault = place.locked if place.server is None else _halted(place, "immediate")
+    return await _try(place, report, faults=[fault], lasting_s=scale.pick(8, 60))
+
+
+async def try_full_disk(place: Place, scale: Scale) -> Report:
+    """The disk of the SQLite file fills up, and has room again later."""
+    report = Report(trial="full-disk", store=place.name)
+    if place.server is not None:
+        report.skipped = "the disk of a SQLite file is what is filled here"
+        return report
+    async with small_disk(place.folder / "disk", mebibytes=24) as disk:
+        if disk is None:
+            report.skipped = "this process may not mount a small file system"
+            return report
+        place.url = f"sqlite:///{disk}/duly.db"
+
+        @asynccontextmanager
+        async def full() -> AsyncIterator[None]:
+            filler = disk / "filler"
+            with filler.open("wb", buffering=0) as file:
+                try:
+                    while file.write(b"\0" * 65536):
+                        pass
+                except OSError:
+                    report.note("the disk was full", "yes")
+            try:
+                yield
+            finally:
+                filler.unlink()
+
+        return await _try(place, report, faults=[full], lasting_s=scale.pick(6, 30))
+
+
+async def try_cut_off(place: Place, scale: Scale) -> Report:
+    """Every connection of every instance is cut at once; the server goes on."""
+    report = Report(trial="cut-off", store=place.name)
+    if place.server is None:
+        report.skipped = "a SQLite file has no connections that could be cut"
+        return report
+
+    @asynccontextmanager
+    async def cut() -> AsyncIterator[None]:
+        conn = await asyncpg.connect(place.url)
+        try:
+            await conn.execute(CUT)
+        finally:
+            await conn.close()
+        yield
+
+    faults: list[Fault] = [cut] * scale.pick(3, 30)
+    await _try(place, report, faults=faults, lasting_s=1)
+    return report
+
+
+CUT = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid()
+"""
+
+
+def _halted(place: Place, mode: str) -> Fault:
+    server = place.server
+    assert server is not None, "asked for PostgreSQL only"
+
+    @asynccontextmanager
+    async def halted() -> AsyncIterator[None]:
+        await asyncio.to_thread(server.halt, mode)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(server.start)
+
+    return halted
+
+
+async def _try(place: Place, report: Report, *, faults: list[Fault], lasting_s: float) -> Report:
+    end = datetime.now(UTC) + timedelta(seconds=8 + len(faults) * (lasting_s + 3))
+    made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 5, end=end) for n in range(10))
+    async with trial_of(report, place, schedules=made) as trial:
+        workers = trial.fleet.start(INSTANCES)
+        await trial.joined(INSTANCES)
+        stop = asyncio.Event()
+        load = asyncio.ensure_future(_load(trial, stop))
+        try:
+            await _strike(trial, faults, lasting_s)
+        finally:
+            stop.set()
+            asked, acknowledged = await load
+        report.must_be("workers that ended meanwhile", sum(not one.living for one in workers), 0)
+        await trial.quiet(within_s=180)
+        await _judge(trial, end, asked=asked, acknowledged=acknowledged)
+    return report
+
+
+async def _strike(trial: Trial, faults: list[Fault], lasting_s: float) -> None:
+    for fault in faults:
+        before = trial.journal.count()["end"]
+        await until(
+            lambda before=before: trial.journal.count()["end"] >= before + 5,  # type: ignore[misc]
+            within_s=60,
+            what="work to go on",
+        )
+        async with fault():
+            await pause(lasting_s)
+
+
+async def _load(trial: Trial, stop: asyncio.Event) -> tuple[set[UUID], set[UUID]]:
+    """Ask for runs until told to stop, short ones and a few that last; return their ids."""
+    asked: set[UUID] = set()
+    acknowledged: set[UUID] = set()
+    number = 0
+    while not stop.is_set():
+        number += 1
+        ms = 3000 if number % 20 == 0 else 20
+        run = trial.new_run("work", key=f"load {number}" if number % 2 else None, ms=ms)
+        asked.add(run.id)
+        acknowledged.add((await trial.ask_until_told(run)).id)
+        await pause(0.05)
+    return asked, acknowledged
+
+
+async def _judge(
+    trial: Trial, end: datetime, *, asked: set[UUID], acknowledged: set[UUID]
+) -> None:
+    report = trial.report
+    runs = await trial.every_run()
+    seen = await trial.judge_occurrences(end, runs)
+    told = trial.judge_attempts(runs)
+    there = {one.id for one in runs if one.schedule is None}
+    flow = judge_flow(asked, acknowledged, there)
+    again = [await trial.client.run(one.id) for one in runs if one.epoch > 1]
+    unruly = [
+        one
+        for one in again
+        if len(one.attempts) != one.epoch - 1 or any(a.outcome not in AGAIN for a in one.attempts)
+    ]
+    kinds = trial.journal.count()
+    incidents = await trial.store.incidents(only_open=False)
+    report.note("runs acknowledged", flow.acknowledged)
+    report.must_be("acknowledged and lost", flow.lost, 0)
+    report.must_be("never asked for", flow.invented, 0)
+    report.note("occurrences due / fired", f"{seen.due}/{seen.fired}")
+    report.must_be("occurrences lost", seen.lost, 0)
+    report.must_be("occurrences doubled or invented", seen.doubled + seen.invented, 0)
+    report.must_be("runs that did not succeed", told.unended, 0)
+    report.must_be("attempts begun twice", told.started_twice, 0)
+    report.must_be("succeeded without its work", told.unworked, 0)
+    report.note("runs attempted again", len(again))
+    report.must_be("begun again without release or takeover", len(unruly), 0)
+    report.note("living boots declared dead", kinds["instance.declared_dead"])
+    report.note("stale writes refused", kinds["run.stale"])
+    report.note("instances that saw the store away", kinds["store.away"])
+    report.at_most("incidents", len(incidents), MOST_INCIDENTS)
+    report.must_be("loops that failed", kinds["loop.failed"], 0)
+    codes = await trial.fleet.stop()
+    report.must_be("workers that ended badly", sum(code != 0 for code in codes), 0)

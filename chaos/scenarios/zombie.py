@@ -1,0 +1,85 @@
+"""A holder that sleeps through its lease: stopped, taken over from, and woken again.
+
+Another instance finishes its run meanwhile. What the sleeper still has to say is refused by the
+fence, it comes back as a new boot, and the death that was counted for it is taken back (P6).
+"""
+
+from __future__ import annotations
+
+import signal
+
+from chaos.places import Place
+from chaos.report import Report
+from chaos.scale import QUICK, Scale
+from chaos.trial import Trial, trial_of
+from chaos.waiting import until, until_it
+from duly.core.runs import Answer, Ending, RunView
+from duly.core.states import RunState, RunVerb
+
+INSTANCES = 3
+
+
+async def try_it(place: Place, scale: Scale) -> Report:
+    """Stop holders, each longer than its lease."""
+    report = Report(trial="zombie", store=place.name)
+    async with trial_of(report, place, settings=QUICK) as trial:
+        trial.fleet.start(INSTANCES)
+        await trial.joined(INSTANCES)
+        cycles = scale.pick(3, 40)
+        views, refused = [], 0
+        for number in range(cycles):
+            view, answer = await _stop_the_holder(trial, "thread" if number % 2 else "work")
+            views.append(view)
+            refused += answer is Answer.STALE
+        kinds = trial.journal.count()
+        runs = await trial.every_run()
+        told = trial.judge_attempts(runs)
+        dead = {one.boot for one in await trial.store.instances() if one.state == "dead"}
+        zombies = {view.attempts[0].boot for view in views}
+        report.note("holders stopped and woken", cycles)
+        report.must_be("boots declared dead", len(dead & zombies), cycles)
+        report.must_be("words in a dead boot's name refused", refused, cycles)
+        report.note("stale endings the sleepers sent", kinds["run.stale"])
+        report.note("runs the sleepers let go unsaid", kinds["run.lost"])
+        report.must_be("returned under a new boot", kinds["instance.returned"], cycles)
+        report.must_be("deaths still counted", sum(view.deaths for view in views), 0)
+        wrong = sum(view.boot in zombies and view.epoch == 1 for view in views)
+        report.must_be("ended by a sleeper's word", wrong, 0)
+        taken_back = sum(view.attempts[0].outcome is RunVerb.RELEASE for view in views)
+        report.must_be("takeovers taken back", taken_back, cycles)
+        report.must_be("runs that did not succeed", told.unended, 0)
+        report.must_be("attempts begun twice", told.started_twice, 0)
+        report.must_be("loops that failed", kinds["loop.failed"], 0)
+    return report
+
+
+async def _stop_the_holder(trial: Trial, task: str) -> tuple[RunView, Answer]:
+    """Let a holder sleep through its lease; return the run, and what a word of its name got."""
+    run = (await trial.ask(task, first_ms=1000, ms=3000)).id
+    began = await until(
+        lambda: trial.journal.find("start", run, 1), within_s=60, what="a run to start"
+    )
+    sleeper = trial.fleet.by_name(began.worker)
+    boot = (await trial.client.run(run)).boot
+    assert boot is not None, "a running run has a holder"
+    sleeper.signal(signal.SIGSTOP)
+    try:
+        await until(
+            lambda: trial.journal.find("start", run, 2), within_s=60, what="the next attempt"
+        )
+        word = Ending(run=run, epoch=1, verb=RunVerb.COMPLETE)
+        [answer] = await trial.store.end(boot, [word])
+        returned = trial.journal.count()["instance.returned"]
+    finally:
+        sleeper.signal(signal.SIGCONT)
+    await until(
+        lambda: trial.journal.count()["instance.returned"] > returned,
+        within_s=60,
+        what="the sleeper to come back",
+    )
+
+    async def ended() -> RunView | None:
+        view = await trial.client.run(run)
+        return view if view.state is RunState.SUCCEEDED else None
+
+    return await until_it(ended, within_s=60, what="the run to end"), answer

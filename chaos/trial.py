@@ -1,0 +1,151 @@
+"""One trial: a place, a fleet on it, the journal of its workers, and a client that looks on.
+
+Leaving a trial ends every process it started. What a trial sees goes into its report; an
+`Overdue` that ends it early carries the workers' own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from uuid import UUID
+
+from chaos.checks import Attempts, Occurrences, judge_attempts, judge_schedule
+from chaos.declared import Every, Spec, build
+from chaos.fleet import Fleet
+from chaos.journal import Journal
+from chaos.places import Place
+from chaos.report import Report
+from chaos.waiting import Overdue, until, until_it
+from duly.app import DeclaredTask, Duly
+from duly.client import Client, Options, RunHandle
+from duly.core.runs import NewRun, Origin, RunFilter, RunView
+from duly.core.states import ENDS, RunState
+from duly.core.triggers import occurrences_between, trigger_from_spec
+from duly.errors import EnvironmentFailure, Refused
+from duly.stores.base import Store
+
+PAGE = 1000
+MOST_DUE = 100_000
+CLOCKS = (Origin.CLOCK, Origin.CATCH_UP)
+
+
+class Trial:
+    """What a scenario works with."""
+
+    def __init__(self, place: Place, report: Report, app: Duly, *, fleet: Fleet) -> None:
+        self.place, self.report, self.app, self.fleet = place, report, app, fleet
+        self.journal = Journal(place.folder / "journal")
+
+    @property
+    def client(self) -> Client:
+        return self.app.client
+
+    @property
+    def store(self) -> Store:
+        return self.app.store
+
+    async def ask(self, task: str, /, **args: object) -> RunHandle:
+        """Ask for a run of one of the trial's tasks."""
+        spec = self.app.tasks[task]
+        return await DeclaredTask(self.app, spec).enqueue(**args)
+
+    def new_run(self, task: str, key: str | None = None, **args: object) -> NewRun:
+        """Make a run that may be sent, and sent again, by `ask_until_told`."""
+        spec = self.app.tasks[task]
+        return self.client.new_run(spec, spec.encode((), args), Options(key=key))
+
+    async def ask_until_told(self, run: NewRun, *, within_s: float = 120) -> RunHandle:
+        """Send a run until the store acknowledges it; the same id each time."""
+
+        async def send() -> RunHandle | None:
+            try:
+                return (await self.client.enqueue([run]))[0]
+            except (EnvironmentFailure, Refused):
+                return None
+
+        return await until_it(send, within_s=within_s, what="an acknowledgement", every_s=0.2)
+
+    async def joined(self, count: int) -> None:
+        """Wait until so many workers have joined the fleet, in all."""
+        await until(
+            lambda: self.journal.count()["instance.started"] >= count,
+            within_s=60,
+            what=f"{count} workers to join",
+        )
+
+    async def quiet(self, *, within_s: float = 120) -> None:
+        """Wait until nothing is under way any more, and no schedule has anything to come (P7)."""
+
+        async def look() -> bool:
+            counts = await self.store.counts()
+            if any(n for state, n in counts.items() if RunState(state) not in ENDS | {PARKED}):
+                return False
+            rows = await self.store.schedules()
+            return all(row.next_fire is None for row in rows) and not [
+                one for row in rows for one in await self.store.backlogs(row.name)
+            ]
+
+        await until_it(look, within_s=within_s, what="everything to end", every_s=0.3)
+
+    async def every_run(self, schedule: str | None = None) -> list[RunView]:
+        """Return all runs, or all of a schedule."""
+        found: list[RunView] = []
+        before: UUID | None = None
+        while True:
+            page = await self.store.runs(RunFilter(schedule=schedule, before=before, limit=PAGE))
+            found += page
+            if len(page) < PAGE:
+                return found
+            before = page[-1].id
+
+    async def judge_occurrences(self, until_: datetime, runs: Iterable[RunView]) -> Occurrences:
+        """Check every schedule of the trial against what its trigger says was due."""
+        dues: dict[str, list[datetime | None]] = {}
+        for run in runs:
+            if run.schedule is not None and run.origin in CLOCKS:
+                dues.setdefault(run.schedule, []).append(run.due)
+        tally = Occurrences()
+        for row in await self.store.schedules():
+            assert row.created_at is not None, "a stored schedule knows since when"
+            trigger = trigger_from_spec(row.definition.trigger)
+            due = occurrences_between(trigger, row.created_at, until_, limit=MOST_DUE)
+            ranges = await self.store.verdicts(row.name)
+            tally.add(judge_schedule(due, ranges, dues.get(row.name, [])))
+        return tally
+
+    def judge_attempts(self, runs: Sequence[RunView]) -> Attempts:
+        """Check runs against what their tasks wrote."""
+        self.journal.read()
+        return judge_attempts(runs, self.journal.lines)
+
+
+PARKED = RunState.PARKED
+
+
+@asynccontextmanager
+async def trial_of(
+    report: Report,
+    place: Place,
+    *,
+    settings: dict[str, str] | None = None,
+    schedules: tuple[Every, ...] = (),
+) -> AsyncIterator[Trial]:
+    """Set a trial up, and end it with all its processes."""
+    spec = Spec(
+        store=place.url,
+        journal=str(place.folder / "journal"),
+        settings=settings or {},
+        schedules=schedules,
+    )
+    fleet = Fleet(spec, place.folder)
+    app = build(spec, None)
+    try:
+        async with app:
+            yield Trial(place, report, app, fleet=fleet)
+    except Overdue as overdue:
+        report.must_be(f"waited in vain: {overdue}", 1, 0)
+    finally:
+        fleet.end()
+        report.evidence = fleet.logs()

@@ -1,0 +1,70 @@
+"""One worker process of a trial: `python -m chaos.worker`, told by `CHAOS_SPEC` what to be.
+
+It is an instance like a user's own: an application that works until SIGTERM, and the exit code
+of that. What the engine tells on its bus goes to the journal. It never outlives its harness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from chaos.declared import Spec, build
+from chaos.journal import Pen
+from duly import events
+from duly.events import Event
+
+TOLD = (
+    events.InstanceStarted,
+    events.InstanceStopped,
+    events.InstanceDeclaredDead,
+    events.InstanceLostLease,
+    events.InstanceReturned,
+    events.LoopFailed,
+    events.LoopGaveUp,
+    events.RunLost,
+    events.RunStale,
+    events.RunParked,
+    events.StoreAway,
+    events.StoreBack,
+    events.IncidentOpened,
+)
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Work until told to stop; return the exit code."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    spec = msgspec.json.decode(Path(os.environ["CHAOS_SPEC"]).read_bytes(), type=Spec)
+    pen = Pen(Path(spec.journal), os.environ["CHAOS_WORKER"])
+    app = build(spec, pen)
+    app.bus.subscribe(lambda event: tell(pen, event), TOLD)
+
+    async def work() -> int:
+        task = asyncio.ensure_future(app.work())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
+
+    code = asyncio.run(work())
+    pen.write("exit", detail=str(code))
+    return code
+
+
+def tell(pen: Pen, event: Event) -> None:
+    """Write an event down."""
+    run = getattr(event, "run", None)
+    pen.write(event.name, run=run, attempt=getattr(event, "epoch", 0), detail=str(event))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

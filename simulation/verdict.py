@@ -1,0 +1,140 @@
+"""What must hold when a world has come to rest: the promises, checked on the tables.
+
+Everything expected is computed anew here from the definitions and the history of the tables,
+never by the code that wrote them, triggers apart: those have an oracle of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+
+from duly.core.firing import trigger_of
+from duly.core.rules import DEATHS_TO_PARK
+from duly.core.runs import Origin
+from duly.core.states import RunState, RunVerb
+from duly.core.triggers import occurrences_between
+from duly.core.verdicts import Verdict, VerdictRange
+from simulation.judge import alive, short
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+CLOCKS = frozenset({Origin.CLOCK, Origin.CATCH_UP})
+
+
+def final_breaches(world: World) -> list[str]:
+    """Return what is wrong with a world that should be at rest."""
+    return [
+        *_at_rest(world),
+        *_acknowledged(world),
+        *_truthful(world),
+        *_occurrences(world),
+    ]
+
+
+def _at_rest(world: World) -> list[str]:
+    """Every run ended; one that is parked earned it (P7)."""
+    found = []
+    tables = world.tables
+    for run in sorted(tables.run):
+        state = tables.state_of(run)
+        if state is RunState.PARKED:
+            real = _real_deaths(world, run)
+            world.met("poison at rest")
+            if real < DEATHS_TO_PARK:
+                found.append(f"P7: {short(run)} is parked as poison after {real} real deaths")
+        elif alive(state):
+            row = tables.later.get(run) or tables.held.get(run) or tables.ready.get(run)
+            found.append(f"P7: {short(run)} never ended: {state} {row}")
+        elif state is None:
+            found.append(f"P8: {short(run)} has an identity and is nowhere")
+    places = (tables.later, tables.ready, tables.held, tables.ended)
+    where = Counter(run for place in places for run in place)
+    found += [f"one place: {short(run)} is in {n}" for run, n in where.items() if n > 1]
+    return found
+
+
+def _real_deaths(world: World, run: UUID) -> int:
+    """Count takeovers from processes that are no more: whoever returned takes its death back."""
+    here = {one.name for one in world.living}
+    return sum(
+        one.outcome is RunVerb.TAKE_OVER and world.judge.boots.get(one.boot) not in here
+        for one in world.tables.attempts.get(run, ())
+    )
+
+
+def _acknowledged(world: World) -> list[str]:
+    """What was acknowledged is there (P8)."""
+    lost = sorted(world.judge.acknowledged - world.tables.run.keys())
+    return [f"P8: {short(run)} was acknowledged and is unknown" for run in lost]
+
+
+def _truthful(world: World) -> list[str]:
+    """A run that succeeded was worked through by the very attempt that says so."""
+    found = []
+    for run, row in sorted(world.tables.ended.items()):
+        if row.state is not RunState.SUCCEEDED:
+            continue
+        said = msgspec.json.decode(row.result or b"{}").get("epoch")
+        if said != row.epoch or (run, row.epoch) not in world.judge.worked:
+            found.append(f"P6: {short(run)}#{row.epoch} succeeded with the result of {said}")
+    return found
+
+
+def _occurrences(world: World) -> list[str]:
+    """At most one run for each occurrence (P1), exactly one verdict for each (P2)."""
+    found = []
+    fired: Counter[tuple[str, datetime]] = Counter()
+    for identity in world.tables.run.values():
+        asked = identity.asked
+        if asked.origin in CLOCKS and asked.schedule and asked.due:
+            fired[asked.schedule, asked.due] += 1
+            if asked.origin is Origin.CATCH_UP:
+                world.met("caught up")
+    found += [f"P1: {name} at {due} has {n} runs" for (name, due), n in fired.items() if n > 1]
+    for name, row in sorted(world.tables.schedules.items()):
+        if row.created_at is None:
+            continue
+        trigger = trigger_of(row.definition)
+        until = row.fired_through
+        expected = occurrences_between(trigger, row.created_at, until, limit=100_000)
+        judged = _judged(world, name)
+        found += _holes(name, expected, judged)
+        ran = {due for schedule, due in fired if schedule == name}
+        said = {due for due in expected if _said(judged, due) is Verdict.FIRED}
+        found += [f"P1: {name} at {due} ran, and no verdict says so" for due in sorted(ran - said)]
+        found += [f"P2: {name} at {due} has fired, and no run" for due in sorted(said - ran)]
+        if any(one.verdict is Verdict.SKIPPED for one in judged):
+            world.met("overlap skipped")
+    return found
+
+
+def _judged(world: World, name: str) -> list[VerdictRange]:
+    tables = world.tables
+    found = list(tables.verdicts.get(name, ()))
+    growing = [tables.schedules[name].open_range]
+    growing += [row.open_range for row in tables.backlogs.values() if row.schedule == name]
+    found += [one for one in growing if one is not None]
+    return sorted(found, key=lambda one: one.first)
+
+
+def _said(judged: list[VerdictRange], due: datetime) -> Verdict | None:
+    return next((one.verdict for one in judged if one.first <= due <= one.last), None)
+
+
+def _holes(name: str, expected: list[datetime], judged: list[VerdictRange]) -> list[str]:
+    found = []
+    for due in expected:
+        count = sum(one.first <= due <= one.last for one in judged)
+        if count != 1:
+            found.append(f"P2: {name} at {due} has {count} verdicts")
+    for one in judged:
+        inside = sum(one.first <= due <= one.last for due in expected)
+        if one.count != inside:
+            found.append(f"P2: {name}: a range counts {one.count}, and covers {inside}")
+    return found

@@ -1,0 +1,260 @@
+"""Gathering evidence: from what a person names to what `core.why` says about it.
+
+A thing is a run's id or the beginning of it (8 characters at least), a schedule's name, or
+`schedule@occurrence`; an occurrence without an offset is read on the clocks of the schedule's
+zone, and a bare date means the only occurrence of that day. Only reads; a store that moves
+between two reads gives an answer of that moment, never an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from uuid import UUID
+
+from duly.app.declaring import zone_of
+from duly.core import why
+from duly.core.firing import trigger_of
+from duly.core.ids import uuid7
+from duly.core.runs import RunFilter, RunView
+from duly.core.schedules import Backlog, ScheduleRow
+from duly.core.spoken import instant_text
+from duly.core.states import RunState
+from duly.core.tasks import Task
+from duly.core.triggers import occurrences_between
+from duly.core.verdicts import VerdictRange
+from duly.core.why import Explanation, Fleet, OccurrenceEvidence
+from duly.core.zones import Zone, zone
+from duly.errors import InvalidValue, UnknownName
+from duly.stores.base import Store
+
+LEAST_PREFIX = 8
+PAGE = 500
+PAGES = 10
+
+_RUN = re.compile(r"[0-9a-fA-F][0-9a-fA-F-]{7,35}\Z")
+_RUN_IN_REASON = re.compile(r"\brun ([0-9a-f]{8}-[0-9a-f-]{27})\b")
+_TICK = timedelta(microseconds=1)
+
+
+class Explaining:
+    """Answers why. `tasks` are those of this process, for budgets and limits; may be empty."""
+
+    def __init__(
+        self, store: Store, tasks: Mapping[str, Task] | None = None, *, trusted: bool = True
+    ) -> None:
+        self._store, self._tasks, self._trusted = store, tasks or {}, trusted
+
+    async def explain(self, thing: str) -> Explanation:
+        """Explain what `thing` names; raise `UnknownName` or `InvalidValue`."""
+        name, at, when = thing.partition("@")
+        if at:
+            row = await self._row(name)
+            return await self.occurrence(row, await self._instant(row, when))
+        row_or_none = await self._store.schedule(thing)
+        if row_or_none is not None:
+            return await self.schedule(row_or_none)
+        if _RUN.match(thing):
+            return await self.run(await find_run(self._store, thing))
+        await self._row(thing)
+        raise AssertionError("a schedule that is not there raises")
+
+    async def next(self, name: str, count: int) -> tuple[str, ...]:
+        """Return a schedule's next occurrences, in words."""
+        row = await self._row(name)
+        return why.explain_next(row, await self._fleet(zone_of(row.definition)), count)
+
+    async def _row(self, name: str) -> ScheduleRow:
+        row = await self._store.schedule(name)
+        if row is None:
+            known = [one.name for one in await self._store.schedules()]
+            raise UnknownName.of("schedule", name, known)
+        return row
+
+    # --- runs -----------------------------------------------------------------------------
+
+    async def run(self, view: RunView) -> Explanation:
+        """Explain a run, given with its attempts."""
+        return why.explain_run(view, await self._fleet_of(view))
+
+    async def _fleet_of(self, view: RunView) -> Fleet:
+        told_in: tzinfo = UTC
+        if view.schedule is not None and (row := await self._store.schedule(view.schedule)):
+            told_in = zone_of(row.definition)
+        task = self._tasks.get(view.task)
+        limit = task.limit if task is not None and task.limit_key == view.limit_key else None
+        waits = view.state is RunState.WAITING and (view.reason or "").startswith("limit:")
+        return await self._fleet(
+            told_in,
+            holders=await self._holders(view.limit_key) if waits else (),
+            limit=limit or None,
+            retries=None if task is None else task.retry.retries,
+        )
+
+    async def _fleet(
+        self,
+        told_in: tzinfo,
+        *,
+        holders: tuple[RunView, ...] = (),
+        limit: int | None = None,
+        retries: int | None = None,
+    ) -> Fleet:
+        return Fleet(
+            now=await self._store.clock(),
+            instances=tuple(await self._store.instances()),
+            zone=told_in,
+            holders=holders,
+            limit=limit,
+            retries=retries,
+            trusted=self._trusted,
+        )
+
+    async def _holders(self, key: str | None) -> tuple[RunView, ...]:
+        """Return the runs that occupy a limit: those that run, then those that are ready."""
+        found: list[RunView] = []
+        for state in (RunState.RUNNING, RunState.READY):
+            listed = await self._store.runs(RunFilter(state=state, limit=2 * PAGE))
+            found += [one for one in listed if one.limit_key == key]
+        return tuple(found)
+
+    # --- schedules ------------------------------------------------------------------------
+
+    async def schedule(self, row: ScheduleRow) -> Explanation:
+        """Explain a schedule."""
+        last = await self._store.run(UUID(row.last_run)) if row.last_run else None
+        since = row.fired_through - timedelta(days=30)
+        return why.explain_schedule(
+            row,
+            await self._fleet(zone_of(row.definition)),
+            ranges=tuple(await self._store.verdicts(row.name, after=since)),
+            backlogs=tuple(await self._store.backlogs(row.name)),
+            last_run=last,
+        )
+
+    async def occurrence(self, row: ScheduleRow, due: datetime) -> Explanation:
+        """Explain one nominal instant of a schedule."""
+        fleet = await self._fleet(zone_of(row.definition))
+        found = await self._range(row.name, due)
+        evidence = OccurrenceEvidence(
+            row=row,
+            due=due,
+            is_due=trigger_of(row.definition).previous_at_or_before(due) == due,
+            range=found,
+            backlog=await self._backlog(row.name, due),
+            runs=await self._runs_of(row.name, due),
+            blocker=await self._blocker(found),
+        )
+        return why.explain_occurrence(evidence, fleet)
+
+    async def _range(self, name: str, due: datetime) -> VerdictRange | None:
+        ranges = await self._store.verdicts(name, after=due, until=due)
+        return next((one for one in ranges if one.first <= due <= one.last), None)
+
+    async def _backlog(self, name: str, due: datetime) -> Backlog | None:
+        waiting = await self._store.backlogs(name)
+        return next((one for one in waiting if one.after < due <= one.until), None)
+
+    async def _blocker(self, found: VerdictRange | None) -> RunView | None:
+        named = _RUN_IN_REASON.search(found.reason) if found is not None else None
+        return await self._store.run(UUID(named[1])) if named else None
+
+    async def _runs_of(self, name: str, due: datetime) -> tuple[RunView, ...]:
+        """Return the runs of an occurrence: those made soon after it, else any on record."""
+        hour_ms = int((due.timestamp() + 3600) * 1000)
+        near = await self._scan(name, due, before=uuid7(max(0, hour_ms), 0), pages=1)
+        listed = near or await self._scan(name, due, before=None, pages=PAGES)
+        full = [await self._store.run(one.id) for one in listed]
+        return tuple(one for one in full if one is not None)
+
+    async def _scan(
+        self, name: str, due: datetime, *, before: UUID | None, pages: int
+    ) -> list[RunView]:
+        found: list[RunView] = []
+        for _ in range(pages):
+            where = RunFilter(schedule=name, before=before, limit=PAGE)
+            page = await self._store.runs(where)
+            found += [one for one in page if one.due == due]
+            if len(page) < PAGE:
+                break
+            before = page[-1].id
+        return found
+
+    # --- reading an occurrence ------------------------------------------------------------
+
+    async def _instant(self, row: ScheduleRow, text: str) -> datetime:
+        place = _zone(row)
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            return _of_day(row, place, _iso(text))
+        given = _iso(text)
+        return given.astimezone(UTC) if given.tzinfo else wall_instant(given, place, row)
+
+
+async def find_run(store: Store, text: str) -> RunView:
+    """Return the run whose id is, or begins with, `text`; raise when none or several do.
+
+    `InvalidValue` for what cannot be an id, or begins several; `UnknownName` for none.
+    """
+    digits = text.strip().lower().replace("-", "")
+    if not _RUN.match(text.strip()) or not LEAST_PREFIX <= len(digits) <= 32:
+        raise InvalidValue.expected(
+            "a run", f"its id or the first {LEAST_PREFIX} or more characters of it", text
+        )
+    if len(digits) == 32:
+        view = await store.run(UUID(digits))
+        if view is None:
+            raise UnknownName(f"no run has the id {UUID(digits)}; it may have been pruned")
+        return view
+    above = UUID(digits.ljust(32, "f"))
+    listed = await store.runs(RunFilter(before=above, limit=10))
+    found = [one.id for one in listed if one.id.hex.startswith(digits)]
+    if len(found) > 1:
+        shown = ", ".join(str(one) for one in found[:5])
+        raise InvalidValue(f"several runs begin with {text!r}: {shown}; give more characters")
+    view = await store.run(found[0]) if found else None
+    if view is None:
+        raise UnknownName(f"no run has an id that begins with {text!r}; it may have been pruned")
+    return view
+
+
+def wall_instant(wall: datetime, place: Zone, row: ScheduleRow | None = None) -> datetime:
+    """Return the instant at which the clocks of a zone show `wall`, which is naive.
+
+    Shown twice, the pass in which the schedule is due, else the first; not shown at all, the
+    first instant after the gap.
+    """
+    found = place.instants(wall)
+    if not found:
+        after = place.gap_end(wall)
+        assert after is not None, "what is shown at no instant lies in a gap"
+        return after
+    if row is not None:
+        trigger = trigger_of(row.definition)
+        due = [at for at in found if trigger.previous_at_or_before(at) == at]
+        return (due or list(found))[0]
+    return found[0]
+
+
+def _of_day(row: ScheduleRow, place: Zone, day: datetime) -> datetime:
+    start = wall_instant(datetime.combine(day, time()), place)
+    end = wall_instant(datetime.combine(day + timedelta(days=1), time()), place)
+    dues = occurrences_between(trigger_of(row.definition), start - _TICK, end - _TICK, limit=6)
+    if len(dues) == 1:
+        return dues[0]
+    shown = ", ".join(instant_text(one, place.info) for one in dues[:5])
+    what = f"several occurrences on that day, such as {shown}" if dues else "no occurrence that day"
+    raise InvalidValue(f"schedule {row.name} has {what}; name one as {row.name}@2026-03-01T01:00")
+
+
+def _zone(row: ScheduleRow) -> Zone:
+    name = row.definition.trigger.get("tz")
+    return zone(name if isinstance(name, str) else "UTC")
+
+
+def _iso(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidValue.expected(
+            "an occurrence", "a time such as 2026-03-01T01:00 (or with an offset)", text
+        ) from None

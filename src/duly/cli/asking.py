@@ -1,0 +1,126 @@
+"""`duly run` asks for work, `duly why` asks why something is as it is.
+
+Arguments of a task come as `--arg name=value`, where a value that is JSON is read as JSON and
+anything else is text, or as one JSON object. What `--wait` prints is the result, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+import msgspec
+
+from duly.app.explaining import Explaining
+from duly.cli.display import show_json
+from duly.cli.faults import USAGE, Fault
+from duly.cli.session import app_options, asynchronous, find_app, opened, output_option
+from duly.client import Options
+from duly.core.durations import parse_duration
+from duly.core.runs import Reuse
+from duly.core.why import Explanation
+from duly.errors import InvalidValue, UnknownName
+
+
+@click.command()
+@click.argument("task")
+@click.option("--arg", "pairs", multiple=True, metavar="NAME=VALUE", help="One argument.")
+@click.option("--args", "document", metavar="JSON", help="All arguments, as a JSON object.")
+@click.option("--key", help="One run per key, ever: a live one is joined, a done one returned.")
+@click.option("--delay", metavar="DURATION", help='Not before, such as "10m".')
+@click.option("--wait", is_flag=True, help="Wait for the end and print the result.")
+@click.option("--timeout", metavar="DURATION", help="How long to wait; the run goes on after that.")
+@app_options
+@asynchronous
+async def run(
+    task: str, pairs: tuple[str, ...], document: str | None, app_spec: str | None, **given: Any
+) -> None:
+    """Ask for a run of TASK."""
+    app = find_app(app_spec, given["store"], needed_for="duly run")
+    if task not in app.tasks:
+        raise UnknownName.of("task", task, app.tasks)
+    spec = app.tasks[task]
+    encoded = spec.encode((), read_arguments(pairs, document))
+    delay = None if given["delay"] is None else parse_duration(given["delay"], what="--delay")
+    limit = None if given["timeout"] is None else parse_duration(given["timeout"], what="--timeout")
+    options = Options(key=given["key"], delay=delay)
+    async with opened(app, create=True):
+        client = app.client
+        [handle] = await client.enqueue([client.new_run(spec, encoded, options)])
+        if not given["wait"]:
+            told = "" if handle.reuse is Reuse.NEW else f"  ({handle.reuse.value})"
+            return click.echo(f"{handle.id}{told}")
+        click.echo(f"run {handle.id}", err=True)
+        show_json(await handle.result(limit))
+
+
+def read_arguments(pairs: tuple[str, ...], document: str | None) -> dict[str, Any]:
+    """Return arguments by name; raise `Fault` for text that cannot be read."""
+    given: dict[str, Any] = {}
+    if document is not None:
+        try:
+            given = msgspec.json.decode(document.encode(), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise Fault(f"expected --args to be a JSON object: {error}", USAGE) from error
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise Fault(f"expected --arg to be name=value, got {pair!r}", USAGE)
+        if name in given:
+            raise Fault(f"the argument {name!r} was given twice", USAGE)
+        given[name] = _value(value)
+    return given
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@click.command()
+@click.argument("thing")
+@click.option(
+    "--explain-next",
+    "count",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Show a schedule's next N occurrences too.",
+)
+@app_options
+@output_option
+@asynchronous
+async def why(
+    thing: str, count: int | None, app_spec: str | None, store: str | None, output: str
+) -> None:
+    """Say why THING is as it is.
+
+    THING is a run's id (or its first 8 characters or more), a schedule, or
+    schedule@occurrence, such as mail_orders@2026-03-01T01:00.
+    """
+    app = find_app(app_spec, store)
+    async with opened(app) as standing:
+        explaining = Explaining(app.store, app.tasks, trusted=standing.trusted)
+        answer = await explaining.explain(thing)
+        coming: tuple[str, ...] = ()
+        if count is not None:
+            if await app.store.schedule(thing.partition("@")[0]) is None:
+                raise InvalidValue(f"expected --explain-next with a schedule, got the run {thing}")
+            coming = await explaining.next(thing.partition("@")[0], count)
+    if output == "json":
+        return show_json({**msgspec.to_builtins(answer), "next": list(coming)})
+    for line in told(answer, coming):
+        click.echo(line)
+
+
+def told(answer: Explanation, coming: tuple[str, ...] = ()) -> list[str]:
+    """Return an explanation as lines for people."""
+    lines = [f"{answer.subject}: {answer.headline}"]
+    lines += [f"  - {one}" for one in answer.causes]
+    if answer.helps:
+        lines += ["what helps:", *(f"  {one}" for one in answer.helps)]
+    if coming:
+        lines += ["next:", *(f"  {one}" for one in coming)]
+    return lines

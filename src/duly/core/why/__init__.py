@@ -1,0 +1,23 @@
+"""Why is it so: evidence in, sentences out, for any run, schedule and occurrence.
+
+Whoever gathers the evidence asks a store; here it is only weighed. An explanation has a headline
+(how the thing stands), a chain of causes in the order in which they happened, and what helps, as
+commands where there are any. Nothing is guessed: where the evidence cannot decide between two
+causes, the sentence names both. The present is part of the evidence, by the store's clock.
+"""
+
+from duly.core.why.evidence import HASTE, Explanation, Fleet
+from duly.core.why.occurrences import OccurrenceEvidence, explain_occurrence
+from duly.core.why.runs import explain_run
+from duly.core.why.schedules import explain_next, explain_schedule
+
+__all__ = [
+    "HASTE",
+    "Explanation",
+    "Fleet",
+    "OccurrenceEvidence",
+    "explain_next",
+    "explain_occurrence",
+    "explain_run",
+    "explain_schedule",
+]

@@ -1,0 +1,166 @@
+"""The contract and the agreement machine have teeth: each planted bug is caught by one of them.
+
+A bug is a small subclass of the model that breaks one promise. What must fail is named beside
+it; a bug that nothing notices fails here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+
+from duly.core.fleet import Claim, Instance, InstanceState
+from duly.core.runs import Answer, Ending, Enqueued, NewRun, Reuse
+from duly.stores.memory import MemoryStore
+from duly.stores.memory.tables import Key, Tables
+from tests.stores.contract import (
+    test_claim,
+    test_deaths,
+    test_end,
+    test_enqueue,
+    test_firing,
+    test_limits,
+)
+from tests.stores.machine import Agreement
+from tests.stores.profiles import stories
+from tests.stores.world import T0, World
+
+
+class NoFence(MemoryStore):
+    """Ends whatever run is named, in whosever hands it is."""
+
+    async def end(
+        self, boot: UUID, endings: Sequence[Ending], *, now: datetime | None = None
+    ) -> list[Answer]:
+        held = self.t.held
+        believed = [
+            msgspec.structs.replace(one, epoch=held[one.run].epoch) if one.run in held else one
+            for one in endings
+        ]
+        boots = [held[one.run].boot if one.run in held else boot for one in endings]
+        return [
+            (await super(NoFence, self).end(holder, [one], now=now))[0]
+            for holder, one in zip(boots, believed, strict=True)
+        ]
+
+
+class ClaimsForTheDead(MemoryStore):
+    """Lets a boot claim that was declared dead."""
+
+    async def claim(self, boot: UUID, claim: UUID, **how: Any) -> Claim:
+        me = self.t.instances.get(boot)
+        if me is not None:
+            self.t.instances[boot] = msgspec.structs.replace(me, state=InstanceState.LIVE)
+        return await super().claim(boot, claim, **how)
+
+
+class RaisesTheDead(MemoryStore):
+    """Lets a dead boot register again."""
+
+    async def register(
+        self, instance: Instance, carries: Mapping[str, str], *, now: datetime | None = None
+    ) -> Answer:
+        self.t.instances.pop(instance.boot, None)
+        return await super().register(instance, carries, now=now)
+
+
+class InsertsTwice(MemoryStore):
+    """Writes the moving part of a resent enqueue, whatever became of the first."""
+
+    def enqueue_one(self, new: NewRun, now: datetime) -> Enqueued:
+        if new.id in self.t.run:
+            for table in (self.t.held, self.t.ended, self.t.later):
+                table.pop(new.id, None)
+            self.t.put_ready(new.id, now)
+        return super().enqueue_one(new, now)
+
+
+class ForgetsKeys(MemoryStore):
+    """Lets a second run take a key that belongs to a live one."""
+
+    def _reuse(self, task: str, key: str, now: datetime) -> Enqueued | None:
+        found = super()._reuse(task, key, now)
+        return None if found is not None and found.reuse is Reuse.JOINED else found
+
+
+class HoldsSlots(MemoryStore):
+    """Never gives a slot back."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        super().__init__(clock, tables=_Greedy())
+
+
+class _Greedy(Tables):
+    def free(self, run: UUID, now: datetime) -> None:
+        """Keep it."""
+
+
+class MarkStands(MemoryStore):
+    """Fires without moving the mark, and without the second guard."""
+
+    def _apply(self, plan: Any, now: datetime) -> Any:
+        before = self.t.schedules[plan.row.name]
+        row = msgspec.structs.replace(
+            plan.row, fired_through=before.fired_through, next_fire=before.next_fire
+        )
+        fired = super()._apply(msgspec.structs.replace(plan, row=row), now)
+        self.t.occurrences.clear()
+        return fired
+
+
+class ClaimsByAge(MemoryStore):
+    """Takes the oldest first, whatever its priority."""
+
+    def _claimable(self, queues: Sequence[str], tasks: Sequence[str], now: datetime) -> list[UUID]:
+        return sorted(super()._claimable(queues, tasks, now))
+
+
+class KeepsKeysOfNothing(MemoryStore):
+    """Notes a key's instant a second late: no answer tells, only the rows do."""
+
+    def enqueue_one(self, new: NewRun, now: datetime) -> Enqueued:
+        answer = super().enqueue_one(new, now)
+        if new.key is not None and answer.run == new.id:
+            self.t.keys[new.task, new.key] = Key(new.id, now + timedelta(seconds=1))
+        return answer
+
+
+async def freed_by_completing(world: World) -> None:
+    await test_limits.test_every_way_out_frees_the_slot_and_admits_the_next(world, "complete")
+
+
+Check = Callable[[World], Awaitable[None]]
+CAUGHT_BY_CONTRACT: list[tuple[type[MemoryStore], Check]] = [
+    (ClaimsForTheDead, test_claim.test_a_boot_that_is_unknown_dead_or_gone_claims_nothing),
+    (RaisesTheDead, test_deaths.test_the_dead_stay_dead),
+    (InsertsTwice, test_enqueue.test_a_resent_enqueue_does_not_bring_back_a_run_that_moved_on),
+    (ForgetsKeys, test_enqueue.test_a_key_joins_the_live_run),
+    (HoldsSlots, freed_by_completing),
+    (MarkStands, test_firing.test_an_occurrence_fires_once),
+    (ClaimsByAge, test_claim.test_higher_priority_goes_first_then_the_older_id),
+    (NoFence, test_end.test_a_batch_answers_each_in_order),
+]
+
+
+@pytest.mark.parametrize(("planted", "check"), CAUGHT_BY_CONTRACT)
+async def test_the_contract_catches(planted: type[MemoryStore], check: Check) -> None:
+    await check(World(MemoryStore(lambda: T0)))
+    with pytest.raises(AssertionError):
+        await check(World(planted(lambda: T0)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("planted", [NoFence, InsertsTwice, ForgetsKeys, KeepsKeysOfNothing])
+def test_the_machine_catches(planted: type[MemoryStore]) -> None:
+    class Pair(Agreement):
+        async def make(self) -> Any:
+            return planted(lambda: self.now)
+
+    with pytest.raises((AssertionError, BaseExceptionGroup)):
+        run_state_machine_as_test(Pair, settings=stories("planted"))
