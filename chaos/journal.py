@@ -70,6 +70,20 @@ class Journal:
                 return one
         return None
 
+    def details(self, kind: str) -> list[str]:
+        """Return what the lines of a kind say."""
+        self.read()
+        return [one.detail for one in self.lines if one.kind == kind]
+
+    def at_work(self) -> set[str]:
+        """Return the workers that began something they have not ended."""
+        self.read()
+        begun = {(one.run, one.attempt): one.worker for one in self.lines if one.kind == "start"}
+        for one in self.lines:
+            if one.kind == "end":
+                begun.pop((one.run, one.attempt), None)
+        return set(begun.values())
+
     def count(self) -> Counter[str]:
         """Return how many lines there are of each kind."""
         self.read()

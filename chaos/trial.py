@@ -75,6 +75,16 @@ class Trial:
             what=f"{count} workers to join",
         )
 
+    async def all_joined(self) -> None:
+        """Wait until every living worker has joined the fleet at some time."""
+
+        def look() -> bool:
+            self.journal.read()
+            there = {one.worker for one in self.journal.lines if one.kind == "instance.started"}
+            return {one.name for one in self.fleet.living} <= there
+
+        await until(look, within_s=60, what="the living workers to join")
+
     async def quiet(self, *, within_s: float = 120) -> None:
         """Wait until nothing is under way any more, and no schedule has anything to come (P7)."""
 

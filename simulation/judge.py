@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from duly.core.fleet import Claim, InstanceState, Renewal, TakenOver
-from duly.core.runs import SUSPECT_QUEUE, Answer, Ending, Enqueued
+from duly.core.runs import SUSPECT_QUEUE, Answer, Ending, Enqueued, Reuse
 from duly.core.states import PLACE, Place, RunState, RunVerb
 from duly.stores.base import Fired
 from duly.stores.memory.tables import NO_CODE
@@ -67,6 +67,9 @@ class Judge:
                     self._ended(who, args[0], ending, owner=owner, answer=one)
             case "claim", Claim():
                 self._claimed(who, args[0], args[1], answer)
+            case "enqueue", list():
+                for one in answer:
+                    self._world.revived[one.run] += one.reuse is Reuse.REVIVED
             case "take_over", TakenOver():
                 self._taken(who, answer)
             case "fire", Fired():
@@ -112,7 +115,7 @@ class Judge:
             )
         if ending.verb in FINAL:
             self.completed[ending.run] += 1
-            if self.completed[ending.run] > 1 + self._world.revived.get(ending.run, 0):
+            if self.completed[ending.run] > 1 + self._world.revived[ending.run]:
                 self.breach(f"P6: run {short(ending.run)} completed twice")
 
     def _claimed(self, who: str, boot: UUID, claim: UUID, answer: Claim) -> None:

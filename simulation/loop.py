@@ -62,6 +62,7 @@ class SimLoop(base_events.BaseEventLoop):
         self._at_instant = 0
         self._kept: list[asyncio.Task[Any]] = []
         self._clock_resolution = 1e-9
+        self.set_debug(False)  # debugging checks threads, and reads the stack at every callback
         self.set_task_factory(self._make_task)
         self.set_exception_handler(lambda loop, trouble: self.troubles.append(trouble))
 

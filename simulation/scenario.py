@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from simulation.world import Process, World
 
 TROUBLE_S = 150.0
-CALM_S = 400.0
+CALM_S = 900.0
 """Virtual seconds; the calm must outlast leases, polls, chores and retries."""
 
 SCHEDULES = ("beat", "every_one", "paced", "many")

@@ -67,7 +67,7 @@ class World:
         self.processes: dict[int, Process] = {}
         self.away_until = 0.0
         self.sees_neighbours = self.chance.random() < 0.6
-        self.revived: dict[UUID, int] = {}
+        self.revived: Counter[UUID] = Counter()
         self.sometimes: Counter[str] = Counter()
         self.history: list[str] = []
         self.sent = 0

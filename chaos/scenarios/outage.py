@@ -26,6 +26,7 @@ from duly.core.states import RunVerb
 
 INSTANCES = 3
 MOST_INCIDENTS = 3
+BETWEEN_S = 1.5
 AGAIN = (RunVerb.TAKE_OVER, RunVerb.RELEASE, RunVerb.RETRY)
 Fault = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -120,7 +121,7 @@ def _halted(place: Place, mode: str) -> Fault:
 
 
 async def _try(place: Place, report: Report, *, faults: list[Fault], lasting_s: float) -> Report:
-    end = datetime.now(UTC) + timedelta(seconds=8 + len(faults) * (lasting_s + 3))
+    end = datetime.now(UTC) + timedelta(seconds=8 + len(faults) * (lasting_s + 4))
     made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 5, end=end) for n in range(10))
     async with trial_of(report, place, schedules=made) as trial:
         workers = trial.fleet.start(INSTANCES)
@@ -146,8 +147,10 @@ async def _strike(trial: Trial, faults: list[Fault], lasting_s: float) -> None:
             within_s=60,
             what="work to go on",
         )
+        await pause(BETWEEN_S)
         async with fault():
             await pause(lasting_s)
+    await pause(BETWEEN_S)
 
 
 async def _load(trial: Trial, stop: asyncio.Event) -> tuple[set[UUID], set[UUID]]:

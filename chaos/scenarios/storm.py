@@ -1,6 +1,6 @@
 """A storm of kills: instances fire and run many schedules while one after another is killed.
 
-Kill -9 every two seconds at random, with a replacement at once. Schedules end at an instant that
+Kill -9 every two seconds at random, mostly of one that is at work, with a replacement at once. Schedules end at an instant that
 is fixed beforehand, so that what was due is known without asking the store: afterwards every
 occurrence must have one verdict, every fired one exactly one run, every run one end (P1, P2, P7).
 """
@@ -19,6 +19,7 @@ from chaos.waiting import pause
 
 KILL_EVERY_S = 2.0
 STARTING_S = 6.0
+BUSY_SHARE = 0.7
 
 
 def schedules_until(end: datetime, count: int) -> tuple[Every, ...]:
@@ -26,7 +27,7 @@ def schedules_until(end: datetime, count: int) -> tuple[Every, ...]:
     made = []
     for number in range(count):
         share = number / count
-        every_s = 1 if share < 0.03 else 2 if share < 0.08 else 5 + number % 56
+        every_s = 1 if share < 0.05 else 2 if share < 0.15 else 5 + number % 56
         policy = ("all", "allow") if number % 3 else ("latest", "skip")
         made.append(
             Every(
@@ -35,7 +36,7 @@ def schedules_until(end: datetime, count: int) -> tuple[Every, ...]:
                 end=end,
                 catch_up=policy[0],
                 overlap=policy[1],
-                ms=(0, 5, 40)[number % 3],
+                ms=(0, 30, 700)[number % 3],
             )
         )
     return tuple(made)
@@ -61,7 +62,9 @@ async def _blow(trial: Trial, end: datetime) -> None:
     chance = random.Random(20261122)
     while datetime.now(UTC) < end:
         await pause(KILL_EVERY_S)
-        trial.fleet.kill(chance.choice(trial.fleet.living))
+        busy = [one for one in trial.fleet.living if one.name in trial.journal.at_work()]
+        chosen = busy if busy and chance.random() < BUSY_SHARE else trial.fleet.living
+        trial.fleet.kill(chance.choice(chosen))
         trial.fleet.start()
 
 
@@ -70,6 +73,7 @@ async def _judge(trial: Trial, end: datetime, *, count: int) -> None:
     runs = await trial.every_run()
     seen = await trial.judge_occurrences(end, runs)
     told = trial.judge_attempts(runs)
+    await trial.all_joined()
     kinds = trial.journal.count()
     codes = await trial.fleet.stop()
     report.note("instances started / killed -9", f"{len(trial.fleet.workers)}/{trial.fleet.killed}")

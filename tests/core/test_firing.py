@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -44,7 +44,7 @@ from duly.core.schedules import (
     Source,
 )
 from duly.core.states import RunState, ScheduleState
-from duly.core.triggers import occurrences_between
+from duly.core.triggers import Cron, Every, occurrences_between, previous_at_or_before
 from duly.core.verdicts import UNCOUNTED, Verdict, VerdictRange
 from duly.errors import InvalidValue
 from tests.stores.profiles import cases
@@ -401,3 +401,38 @@ def test_nothing_due_changes_nothing_but_what_is_next() -> None:
     for plan in plans:
         done = plan()
         assert (done.row, done.closed, done.runs) == (story.row, (), ())
+
+
+def test_a_year_of_missed_seconds_costs_what_is_kept_of_it() -> None:
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    now = start + timedelta(days=365)
+    triggers = [
+        Every(timedelta(seconds=1)),
+        Cron("* * * * 12 *", seconds="first"),  # dense in December only
+        Cron("0 1 * * *"),
+    ]
+    for trigger in triggers:
+        definition = Definition(
+            name="s",
+            task="t",
+            trigger=trigger.spec(),
+            catch_up=CatchUp(mode=CatchUpMode.ALL, max_age=timedelta(days=400), max_count=50),
+        )
+        row = ScheduleRow(
+            name="s",
+            owner="o",
+            definition=definition,
+            digest="d",
+            revision=1,
+            source=Source.CODE,
+            state=ScheduleState.ACTIVE,
+            fired_through=start,
+            next_fire=start,
+        )
+        backlog = plan_firing(row, LastRun.NONE, now, uuid4).backlog
+        assert backlog is not None
+        dues = occurrences_between(trigger, backlog.after, backlog.until, limit=1000)
+        assert len(dues) == 50
+        newest = previous_at_or_before(trigger, now)
+        assert newest is not None
+        assert trigger.next_after(dues[-1]) == newest

@@ -75,7 +75,8 @@ class Agreement(RuleBasedStateMachine):
         first = self._both(verb, start, *args, **how)
         if resend:
             before = self.model.t.snapshot()
-            self._both(verb, start, *args, **how)
+            # Firing again is a new turn, which makes ids of its own for what it still finds.
+            self._both(verb, start + 500 if verb == "fire" else start, *args, **how)
             if verb in SAME_TWICE:
                 assert self.model.t.snapshot() == before, f"{verb} resent changed something"
         rows = self.model.t.snapshot()

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, Phase, settings
 LONG = os.environ.get("DULY_TEST_HYPOTHESIS") == "long"
 _STORIES = {
     "quick": (20, 30),
-    "planted": (100, 40),
-    "memory": (100, 50),
-    "sqlite": (80, 40),
-    "postgres": (40, 40),
+    "planted": (60, 40),
+    "memory": (60, 40),
+    "sqlite": (50, 40),
+    "postgres": (20, 30),
 }
 
 

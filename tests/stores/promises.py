@@ -17,7 +17,7 @@ from duly.core.runs import NewRun, Origin
 from duly.core.schedules import Backlog, ScheduleRow
 from duly.core.states import ScheduleState
 from duly.core.triggers import occurrences_between
-from duly.core.verdicts import UNCOUNTED, VerdictRange
+from duly.core.verdicts import UNCOUNTED, Verdict, VerdictRange
 from duly.stores.memory import MemoryStore
 
 CLOCK = (Origin.CLOCK, Origin.CATCH_UP)
@@ -90,7 +90,8 @@ class Promises:
 
     def _ranges(self, row: ScheduleRow, backlogs: list[Backlog]) -> list[VerdictRange]:
         found = [*self._t.verdicts.get(row.name, ())]
-        found += [one.open_range for one in (row, *backlogs) if one.open_range is not None]
+        growing = [row.open_range, *(one.open_range for one in backlogs)]
+        found += [one for one in growing if one is not None]
         return sorted(found, key=lambda one: one.first)
 
     def _owe(self, before: ScheduleRow, through: datetime) -> None:
@@ -113,5 +114,8 @@ class Promises:
             inside = [due for due in owed if one.first <= due <= one.last]
             assert not waiting & set(inside), "an occurrence is judged and still waits"
             assert one.count in (len(inside), UNCOUNTED), f"{name}: {one} holds {len(inside)}"
+            if one.verdict is Verdict.FIRED and one.reason != "caught up in one run":
+                unfired = [due for due in inside if (name, due) not in self._fired]
+                assert not unfired, f"{name}: said to be fired, without a run: {unfired[:3]}"
             owed = [due for due in owed if not one.first <= due <= one.last]
         assert set(owed) == waiting, f"{name}: no verdict for {sorted(set(owed) - waiting)[:3]}"

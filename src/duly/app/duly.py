@@ -77,6 +77,7 @@ class Duly:
             self._given["store"] = store
         self._loaded: Loaded | None = None
         self._store: Store | None = None
+        self._kept = False  # whether the store outlives its closing: it is not ours, or forgets
         self._openings = 0
 
     def __repr__(self) -> str:
@@ -165,11 +166,12 @@ class Duly:
         """The store, made on first use; it may not be open yet."""
         if self._store is None:
             self._store = make_store(self.settings, self.clock)
+            self._kept = self.settings.store.parsed.kind is StoreKind.MEMORY
         return self._store
 
     def use(self, store: Store) -> None:
         """Use a store that was made elsewhere: tests do."""
-        self._store = store
+        self._store, self._kept = store, True
 
     @property
     def client(self) -> Client:
@@ -185,10 +187,12 @@ class Duly:
         return standing
 
     async def close(self) -> None:
-        """Close the store when as many closed it as opened it."""
+        """Close the store when as many closed it as opened it; it may be opened again."""
         self._openings = max(0, self._openings - 1)
         if self._openings == 0 and self._store is not None:
             await self._store.close()
+            if not self._kept:
+                self._store = None  # a store that was closed is not opened again
 
     async def __aenter__(self) -> Duly:
         await self.open()

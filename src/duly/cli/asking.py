@@ -14,13 +14,15 @@ import msgspec
 
 from duly.app.explaining import Explaining
 from duly.cli.display import show_json
-from duly.cli.faults import USAGE, Fault
+from duly.cli.faults import FAILED, USAGE, Fault
 from duly.cli.session import app_options, asynchronous, find_app, opened, output_option
 from duly.client import Options
 from duly.core.durations import parse_duration
+from duly.core.fleet import InstanceState
 from duly.core.runs import Reuse
+from duly.core.spoken import last_line
 from duly.core.why import Explanation
-from duly.errors import InvalidValue, UnknownName
+from duly.errors import InvalidValue, UnknownName, WorkFailed
 
 
 @click.command()
@@ -52,7 +54,14 @@ async def run(
             told = "" if handle.reuse is Reuse.NEW else f"  ({handle.reuse.value})"
             return click.echo(f"{handle.id}{told}")
         click.echo(f"run {handle.id}", err=True)
-        show_json(await handle.result(limit))
+        if not any(one.state is InstanceState.LIVE for one in await client.instances()):
+            click.echo("no live worker is there yet: it waits for one (duly worker)", err=True)
+        try:
+            show_json(await handle.result(limit))
+        except WorkFailed as error:
+            said = last_line((await handle.view()).error)
+            told = f"run {handle.id} of {task} failed: {said}; duly runs show {handle.id}"
+            raise Fault(told, FAILED) from error
 
 
 def read_arguments(pairs: tuple[str, ...], document: str | None) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from duly.errors import EnvironmentFailure
 from duly.server.logs import LEVELS, Logs, tell_on
 
 HAND_BACK_S = 2.0
+ONE_SIGNAL_S = 0.5
+"""Signals this close together are one: some senders reach both a process and its group."""
 PATIENCE_S = 10.0
 
 
@@ -78,23 +80,13 @@ def _one_of(file: str | None, app_spec: str | None) -> str | None:
 async def _develop(app: Duly) -> int:
     try:
         steps = await app.store.migrate()
-        now = await _clock(app)
     except EnvironmentFailure as error:
         # A person waits at the terminal: they are told at once, where a worker would wait.
         raise error if error.permanent else Fault(str(error), UNREACHABLE) from error
-    for line in banner(app, steps, now):
+    for line in banner(app, steps, app.clock.now()):
         click.echo(line)
     Narrator(app).attach()
     return await app.work()
-
-
-async def _clock(app: Duly) -> Any:
-    """Open the store for one look: `work` opens it again for itself."""
-    await app.store.open()
-    try:
-        return await app.store.clock()
-    finally:
-        await app.store.close()
 
 
 # --- living and ending ----------------------------------------------------------------------
@@ -127,7 +119,7 @@ class _Life:
     def __init__(self, app: Duly, grace_s: float) -> None:
         self._app, self._grace_s = app, grace_s
         self._boots: set[UUID] = set()
-        self._signals = 0
+        self._first: float | None = None  # when the first signal came
         self._task: asyncio.Task[int] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -154,12 +146,12 @@ class _Life:
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         """Stop gracefully at the first signal, now at the second."""
         assert self._loop is not None, "handlers are set inside the loop"
-        self._signals += 1
-        code = 128 + number
-        if self._signals == 1:
+        code, now = 128 + number, self._app.clock.monotonic()
+        if self._first is None:
+            self._first = now
             self._loop.call_soon_threadsafe(self._stop)
             _exit_after(self._grace_s + PATIENCE_S, code)
-        else:
+        elif now - self._first > ONE_SIGNAL_S:
             self._loop.call_soon_threadsafe(self._stop_now, code)
             _exit_after(HAND_BACK_S, code)
 

@@ -299,16 +299,10 @@ def _plan_missed(plan: FirePlan, until: datetime, now: datetime) -> FirePlan:
     row, policy = plan.row, plan.row.definition.catch_up
     if policy.mode is not CatchUpMode.ALL:
         return _miss(plan, row.fired_through, until, f"catch_up is {policy.mode.value}")
-    listed = occurrences_between(
-        trigger_of(row.definition), max(row.fired_through, now - policy.max_age - _TICK), until,
-        limit=COUNT_LIMIT,
-    )  # fmt: skip
-    while len(listed) == COUNT_LIMIT:  # keep the newest: look on from where the listing stopped
-        more = occurrences_between(trigger_of(row.definition), listed[-1], until, limit=COUNT_LIMIT)
-        listed = [*listed, *more][-COUNT_LIMIT:] if more else listed
-        if len(more) < COUNT_LIMIT:
-            break
-    kept = listed[-policy.max_count :] if policy.max_count else []
+    oldest = max(row.fired_through, now - policy.max_age - _TICK)
+    most = min(policy.max_count, COUNT_LIMIT)
+    listed = _newest_in(row.definition, oldest, until, most + 1)
+    kept = listed[-most:] if most else []
     if not kept:
         why = "beyond max_count" if listed else "older than max_age"
         return _miss(plan, row.fired_through, until, why)
@@ -336,6 +330,28 @@ def _plan_missed(plan: FirePlan, until: datetime, now: datetime) -> FirePlan:
         closed=(*plan.closed, *_ranges(plan.row.open_range)),
         backlog=backlog,
     )
+
+
+def _newest_in(
+    definition: Definition, after: datetime, until: datetime, most: int
+) -> list[datetime]:
+    """Return the newest `most` occurrences in (after, until], oldest first.
+
+    Looks for a beginning from which there are enough and not too many, first in spans that
+    double, then by halves; so a stretch of any length costs about what is kept of it.
+    """
+    trigger = trigger_of(definition)
+    near, far = until, None
+    begin = max(after, until - min(trigger.smallest_gap(), until - after) * most)
+    while True:
+        listed = occurrences_between(trigger, begin, until, limit=2 * most)
+        if len(listed) == 2 * most:
+            far, begin = begin, begin + (near - begin) / 2
+        elif len(listed) >= most or begin == after:
+            return listed[-most:]
+        else:
+            near = begin
+            begin = far + (near - far) / 2 if far else max(after, until - 2 * (until - begin))
 
 
 def _miss(plan: FirePlan, after: datetime, until: datetime, why: str) -> FirePlan:

@@ -12,7 +12,7 @@ an occurrence that is overdue opens an incident, which closes when firing has ca
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -111,6 +111,7 @@ class Caretaking:
         self._store, self._almanac, self._roster = store, almanac, roster
         self._clock, self._telling, self._keep = clock, telling, keep
         self._minutes = self._turns = 0
+        self.redeclare: Callable[[], Awaitable[None]] | None = None
         self._fleet: frozenset[UUID] = frozenset()
         self._settled = False  # whether the schedules were checked for this fleet
 
@@ -124,6 +125,8 @@ class Caretaking:
         if self._minutes % 5 == 0:
             # Whoever is first in the order may have died with empty hands, which nobody tells.
             self._almanac.fleet.set()
+            if self.redeclare is not None:
+                await self.redeclare()
         if self._roster.rank("caretaking") > 0:
             return
         self._turns += 1

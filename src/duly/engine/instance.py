@@ -90,9 +90,9 @@ class Engine:
             zones=plan.zones,
             resources=plan.resources,
         )
+        self._presence: Presence | None = store.presence()
         self._make_loops()
         self._keeper: Keeper = ports.keeper()
-        self._presence: Presence | None = None
         self._unlisten: Any = None
         self.buried: list[UUID] = []  # boots of this process whose deaths are to be taken back
         self._rate, self._settled_at = 0.0, 0.0
@@ -102,7 +102,6 @@ class Engine:
 
     def _make_loops(self) -> None:
         store, clock, plan = self._store, self._ports.clock, self._plan
-        self._presence = store.presence()
         self.looking = Looking(store, self.almanac, clock, self.telling, every=plan.presence)
         self.claiming = Claiming(
             store,
@@ -223,6 +222,9 @@ class Engine:
         for one, answer in zip(definitions, answers, strict=True):
             if answer is not Declared.SAME:
                 self.telling.emit(events.ScheduleDeclared(schedule=one.name, outcome=answer))
+        # An older declaration holds again once the newer code is gone: so it is said again.
+        older = Declared.OLDER in answers
+        self.caretaking.redeclare = self._declare if older else None
 
     async def _known_again(self) -> None:
         """Close the incidents about tasks that this instance carries."""

@@ -323,7 +323,8 @@ class Store(Protocol):
         """Move ready runs whose task no live instance carries aside, counted by task.
 
         They wait for code (reason `no_code`) where they cost no claim anything, and come back
-        when an instance that carries their task registers.
+        when an instance that carries their task registers, or at the next call when one of
+        those present does.
         """
         ...
 

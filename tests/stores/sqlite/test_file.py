@@ -197,8 +197,8 @@ async def test_a_verb_that_fails_in_a_group_takes_no_neighbour_with_it(tmp_path:
         raise Refused("not this one")
 
     async with opened(tmp_path / "x.db") as store:
-        jobs = [store._writer.submit(lambda tx, n=n: tx.do(f"insert into duly_limit values ('{n}', 1)"))
-                for n in range(3)]  # fmt: skip
+        insert = "insert into duly_limit values (?, 1)"
+        jobs = [store._writer.submit(lambda tx, n=n: tx.do(insert, str(n))) for n in range(3)]
         jobs.insert(1, store._writer.submit(broken))
         kept = await store._write(lambda tx: tx.value("select count(*) from duly_limit"))
         assert kept == 3

@@ -11,7 +11,7 @@ import pytest
 from duly.core.runs import Answer
 from duly.stores.base import Signal, WakeUp
 from duly.stores.sqlite.wake import LONGEST_ADDRESS, parse
-from tests.stores.sqlite.places import ident, new, opened, process
+from tests.stores.sqlite.places import ident, instance, new, opened, process
 
 
 class Ear:
@@ -124,8 +124,6 @@ def test_what_is_no_signal_of_ours_is_left_out(message: bytes, signals: list[Wak
 
 
 async def test_a_lease_line_tells_the_listeners_of_its_process(tmp_path: Path) -> None:
-    from tests.stores.sqlite.places import instance
-
     async with opened(tmp_path / "x.db") as store:
         assert await store.register(instance(ident(1)), {}) is Answer.DONE
         await store.enqueue([new(5)])

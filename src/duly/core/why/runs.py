@@ -131,10 +131,11 @@ def _running(run: RunView, fleet: Fleet) -> _Standing:
         causes.append(f"asked to stop by {run.cancel_requested}; its holder has not answered yet")
         helps = ["a synchronous task stops at its next ctx.check()"]
     holder = next((one for one in fleet.instances if one.boot == run.boot), None)
+    others = [one for one in fleet.live() if one.boot != run.boot]
     if holder is not None and holder.lease_until is not None and holder.lease_until < fleet.now:
         causes.append(
             f"the lease of {who} ended at {fleet.at(holder.lease_until)}: it will be taken over"
-            + ("" if fleet.live() else " as soon as a worker is there")
+            + ("" if others else " as soon as a worker is there")
         )
     return headline, causes, helps
 

@@ -36,7 +36,7 @@ def explain_schedule(
     causes += [told_range(one, fleet) for one in ranges[-SHOWN:]]
     causes += [told_backlog(one, fleet) for one in backlogs[:SHOWN]]
     if last_run is not None:
-        causes.append(f"its newest run {last_run.id} is {_last(last_run, fleet)}")
+        causes.append(f"its newest run {last_run.id}: {_last(last_run, fleet)}")
     return Explanation(
         subject=f"schedule {row.name}",
         headline=headline,

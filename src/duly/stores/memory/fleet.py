@@ -1,4 +1,8 @@
-"""The verbs of the fleet, of incidents and of housekeeping, in the model."""
+"""The verbs of the fleet, of incidents and of housekeeping, in the model.
+
+A boot that was declared dead or that left gets nothing back: every verb looks first. What a
+pruning removes it removes whole, with all that hangs on it; marks and verdicts it never sees.
+"""
 
 from __future__ import annotations
 

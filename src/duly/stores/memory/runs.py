@@ -1,4 +1,8 @@
-"""The verbs of runs, in the model."""
+"""The verbs of runs, in the model.
+
+Each verb finds the run in the one place it is in, asks the table of states for the move, and
+puts it into the next place. Slots of limits follow the run: `Tables.free` and `put_ready`.
+"""
 
 from __future__ import annotations
 

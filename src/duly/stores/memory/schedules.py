@@ -1,4 +1,8 @@
-"""The verbs of schedules, in the model."""
+"""The verbs of schedules, in the model.
+
+Nothing is decided here: `core.firing` plans, and these verbs write what the plan says. Every
+change of a schedule first settles what was due under the row as it stood.
+"""
 
 from __future__ import annotations
 

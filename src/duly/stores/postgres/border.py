@@ -2,8 +2,7 @@
 
 Everything that leaves the store's room passes `border`; nothing of asyncpg is raised beyond it.
 The sentences are for people and carry no secret: they name the store by its URL without a
-password. `passing` says whether a failed transaction was certainly rolled back and may simply
-be run again.
+password.
 """
 
 from __future__ import annotations
@@ -48,7 +47,8 @@ _FAMILIES: dict[str, tuple[type[DulyError], str]] = {
     "58": (StoreUnavailable, "the database server had an error of its system"),
 }
 
-PASSING = ("40001", "40P01")
+BROKEN = asyncpg.InternalClientError
+"""What the driver says when its connection ends in the middle of its own bookkeeping."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def border(name: str) -> Iterator[None]:
         raise translated(error, name) from error
     except (asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
         raise InvalidValue(f"the store {name} cannot hold a value: {error}") from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except (OSError, TimeoutError, asyncpg.InterfaceError, BROKEN) as error:
         said = str(error) or type(error).__name__
         raise StoreUnavailable(f"the store {name} cannot be reached: {said}") from error
 

@@ -140,16 +140,27 @@ async def end_in(unit: Unit, boot: UUID, endings: Sequence[Ending]) -> set[UUID]
     """End attempts in a unit; return the runs that were still in these hands."""
     known = await identities(unit, [one.run for one in endings])
     await unit.lock_limits(one.limit_key for one in known.values())
-    rows = await unit.fetch(
-        LET_GO, boot, [one.run for one in endings], [one.epoch for one in endings]
-    )
-    held = {row[0]: Held(*row) for row in rows}
+    fences = sorted((one.run, one.epoch) for one in endings)
+    held = {one.id: one for one in await let_go(unit, boot, fences)}
     after = _After()
     for one in endings:
         if one.run in held:
             after.settle(_heeding_cancel(one, held[one.run]), held[one.run], known[one.run], unit)
     await after.write(unit)
     return set(held)
+
+
+async def let_go(unit: Unit, boot: UUID, fences: Sequence[tuple[UUID, int]]) -> list[Held]:
+    """Take runs out of a boot's hands, as far as these fences hold, in the order given.
+
+    Locked first, deleted by a statement of its own: a row that was changed while the lock was
+    waited for (a cancelling, say) is seen as it is now, and certainly deleted.
+    """
+    runs, epochs = [run for run, _ in fences], [epoch for _, epoch in fences]
+    held = [Held(*row) for row in await unit.fetch(LET_GO, boot, runs, epochs)]
+    if held:
+        await unit.fetch(DROP_HELD, [one.id for one in held])
+    return held
 
 
 def _heeding_cancel(ending: Ending, held: Held) -> Ending:
@@ -264,16 +275,14 @@ select id from gone
 """
 
 LET_GO = """
-with locked as materialized (
-  select h.tid from unnest($2::uuid[], $3::int[]) d (id, epoch)
-  cross join lateral (
-    select h.ctid as tid from duly_held h
-    where h.id = d.id and h.boot is not distinct from $1 and h.epoch = d.epoch
-    for update) h
-)
-delete from duly_held where ctid = any(array(select tid from locked))
-returning id, boot, epoch, failures, deaths, claimed_at, cancel
+select h.* from unnest($2::uuid[], $3::int[]) d (id, epoch)
+cross join lateral (
+  select h.id, h.boot, h.epoch, h.failures, h.deaths, h.claimed_at, h.cancel from duly_held h
+  where h.id = d.id and h.boot is not distinct from $1 and h.epoch = d.epoch
+  for update) h
 """
+
+DROP_HELD = "delete from duly_held where id = any($1::uuid[])"
 
 ENDED_SO = """
 select d.id, e.state, a.outcome from unnest($2::uuid[], $3::int[]) d (id, epoch)

@@ -246,7 +246,7 @@ async def insert_runs(unit: Unit, runs: Sequence[NewRun]) -> set[UUID]:
             movers.append(
                 Mover(one.id, one.queue, one.priority, one.task, one.expires_at, one.limit_key)
             )
-    await put_ready(unit, movers)
+    await put_ready(unit, movers, {one.id: one.limit for one in runs})
     await put_later(unit, waits)
     return inserted
 

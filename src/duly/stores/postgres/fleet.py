@@ -19,7 +19,7 @@ from duly.core.fleet import Horizon, Instance, InstanceState, Renewal
 from duly.core.runs import SUSPECT_QUEUE, Answer
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
 from duly.stores.base import DEFAULT_LEASE, Signal
-from duly.stores.postgres.ending import LET_GO, Held, returning
+from duly.stores.postgres.ending import Held, let_go, returning
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.moving import FIND_NO_CODE, NO_CODE, unshelve
 from duly.stores.postgres.places import (
@@ -172,10 +172,7 @@ async def hand_back(
         return 0
     known = await identities(unit, [run for run, _ in fences])
     await _lock_or_begin_anew(unit, known)
-    rows = await unit.fetch(
-        LET_GO, boot, [run for run, _ in fences], [epoch for _, epoch in fences]
-    )
-    held = sorted((Held(*row) for row in rows), key=lambda one: one.id)
+    held = await let_go(unit, boot, sorted(fences))
     ends = [cancelled(one) for one in held if one.cancel is not None]
     back = [one for one in held if one.cancel is None]
     advance(RUN_MOVES, RunState.RUNNING, RunVerb.RELEASE)

@@ -7,7 +7,7 @@ Callers take a run out of its old place, under its lock, in the same unit.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -86,8 +86,13 @@ async def identities(unit: Unit, runs: Collection[UUID]) -> dict[UUID, Mover]:
     return {row[0]: Mover(*row) for row in rows}
 
 
-async def put_ready(unit: Unit, movers: Sequence[Mover]) -> None:
-    """Make runs claimable as far as their limits admit them; the others wait for the limit."""
+async def put_ready(
+    unit: Unit, movers: Sequence[Mover], mosts: Mapping[UUID, int] | None = None
+) -> None:
+    """Make runs claimable as far as their limits admit them; the others wait for the limit.
+
+    `mosts` says for new runs which limit each brought along: it holds from that run on.
+    """
     if not movers:
         return
     limited = [one.id for one in movers if one.limit_key is not None]
@@ -100,7 +105,8 @@ async def put_ready(unit: Unit, movers: Sequence[Mover]) -> None:
             ready.append(one)
             continue
         room = unit.room(one.limit_key)
-        if room.used < room.most:
+        most = room.most if mosts is None else mosts[one.id]
+        if room.used < most:
             room.used += 1
             slots.append(one)
             ready.append(one)

@@ -27,14 +27,21 @@ import asyncpg
 
 from duly.core.fleet import Proof
 from duly.errors import EnvironmentFailure
-from duly.stores.postgres.border import border
+from duly.stores.postgres.border import BROKEN, border
 from duly.stores.postgres.connection import Address
 
 ROUND = "2s"
 TAKE_AGAIN = "5s"
 GRACE_S = 0.25
 
-LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, EnvironmentFailure)
+LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    BROKEN,
+    EnvironmentFailure,
+)
 
 
 class SessionPresence:

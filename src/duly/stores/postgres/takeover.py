@@ -18,7 +18,7 @@ from duly.core.fleet import Proof, TakenOver
 from duly.core.rules import DEATHS_TO_PARK, after_death
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
 from duly.stores.base import Signal
-from duly.stores.postgres.ending import Held, returning
+from duly.stores.postgres.ending import DROP_HELD, Held, returning
 from duly.stores.postgres.fleet import cancelled, lock_limits_of, past_of
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.places import (
@@ -49,6 +49,7 @@ class TakeoverVerbs(Ground):
             if not await unit.fetch(BURY, boot, proof.value, proof is Proof.LEASE, unit.now):
                 return TakenOver(boot, False)
             rows = await unit.fetch(TAKE_HELD, boot)
+            await unit.fetch(DROP_HELD, [row[0] for row in rows])
             unit.tell(Signal.FLEET)
             return await _move_on(unit, boot, proof, [Held(*row) for row in rows])
 
@@ -140,11 +141,8 @@ returning boot
 """
 
 TAKE_HELD = """
-with mine as materialized (
-  select id from duly_held where boot = $1 order by id for update
-)
-delete from duly_held h using mine where h.id = mine.id
-returning h.id, h.boot, h.epoch, h.failures, h.deaths, h.claimed_at, h.cancel
+select id, boot, epoch, failures, deaths, claimed_at, cancel from duly_held
+where boot = $1 order by id for update
 """
 
 COUNTED = "select run from duly_attempt where boot = $1 and outcome = 'take_over'"

@@ -17,6 +17,7 @@ import asyncpg
 
 from duly.errors import DulyError
 from duly.stores.base import Signal, WakeUp
+from duly.stores.postgres.border import BROKEN
 from duly.stores.postgres.connection import Address
 from duly.stores.postgres.unit import Line
 
@@ -95,7 +96,7 @@ class Bell:
             async with self.lock:
                 if self.conn is not None and not self.conn.is_closed():
                     await self.conn.fetch("select pg_notify($1, $2)", self._address.channel, told)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, BROKEN):
             pass  # a hint that is lost: the poll is the net
         asyncio.get_running_loop().call_later(REST_S, self._rested)
 

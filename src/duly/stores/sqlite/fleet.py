@@ -1,4 +1,8 @@
-"""The verbs of the fleet: presence, leases, deaths and what they mean for runs in flight."""
+"""The verbs of the fleet: presence, leases, deaths and what they mean for runs in flight.
+
+A boot that was declared dead or has left is refused by each of them, for ever. Whether a lease
+has ended is judged under the write lock, by the one clock of the machine.
+"""
 
 from __future__ import annotations
 

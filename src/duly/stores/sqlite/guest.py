@@ -52,12 +52,19 @@ def _driver_connection(conn: Any) -> Any:
     """Unwrap a session or connection of SQLAlchemy; anything else is returned as it is."""
     if isinstance(conn, apsw.Connection):
         return conn
-    sync = getattr(conn, "sync_session", None) or getattr(conn, "sync_connection", None) or conn
+    sync: Any = _synchronous(conn)
     if not type(sync).__module__.startswith("sqlalchemy."):
         return conn
-    connection = sync.connection
-    pooled = connection().connection if callable(connection) else connection
-    return getattr(pooled, "driver_connection", pooled)
+    connection: Any = getattr(sync, "connection", None)
+    if callable(connection):  # of a session: a method that gives its connection
+        lent: Any = connection()
+        connection = lent.connection
+    return getattr(connection, "driver_connection", connection)
+
+
+def _synchronous(conn: Any) -> Any:
+    """Return the synchronous session or connection inside an asynchronous one."""
+    return getattr(conn, "sync_session", None) or getattr(conn, "sync_connection", None) or conn
 
 
 def _why_not(inner: Any, path: Path) -> str:

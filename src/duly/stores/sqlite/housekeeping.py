@@ -1,4 +1,8 @@
-"""Incidents, and pruning: bounded, never a mark, a verdict or a live run."""
+"""Incidents, and pruning.
+
+One incident is open per kind and subject at most. Pruning removes a bounded number of rows in
+a turn, and never a mark, a verdict or a live run.
+"""
 
 from __future__ import annotations
 

@@ -196,6 +196,7 @@ class _Watch:
 
 def _lock(handle: int, *, wait: bool) -> bool:
     """Take the lock of an open file; False when another has it and `wait` is not set."""
+    assert fcntl is not None, "presence is not offered where there are no locks"
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

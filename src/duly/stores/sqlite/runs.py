@@ -1,4 +1,8 @@
-"""The verbs about runs that are nobody's hot path: due, expired, shelved, cancelled, revived."""
+"""The verbs about runs that are nobody's hot path: due, expired, shelved, cancelled, revived.
+
+Each finds its runs by an index, moves them one by one through `moves`, and holds to the table of
+states in the core.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +39,10 @@ _DUE = """select l.id, l.state, l.epoch, l.failures, l.deaths,
     where l.wake_at <= ? order by l.wake_at, l.id limit ?"""
 
 _OVERDUE = """select id from (
-        select id from duly_ready where expires_at <= ?1 and epoch = 0
+        select id from duly_ready indexed by duly_ready_expires where expires_at <= ?1 and epoch = 0
         union all
-        select id from duly_later where expires_at <= ?1 and epoch = 0 and state <> 'parked'
+        select id from duly_later indexed by duly_later_expires
+        where expires_at <= ?1 and epoch = 0 and state <> 'parked'
     ) order by id limit ?2"""
 
 

@@ -27,7 +27,7 @@ _META = """create table duly_meta (name text primary key, value any) strict, wit
 @cache
 def steps() -> tuple[tuple[int, str, str], ...]:
     """Return the steps in order: number, name, text."""
-    folder = resources.files(__package__) / "migrations"
+    folder = resources.files("duly.stores.sqlite") / "migrations"
     found = [one for one in folder.iterdir() if one.name.endswith(".sql")]
     return tuple(
         (int(one.name[:4]), one.name.removesuffix(".sql"), one.read_text("utf-8"))
