@@ -68,6 +68,7 @@ check: lint types walls  ## The fast part: lint, types, walls, tests that are no
 # --- the gate ------------------------------------------------------------------------------
 
 tests: $(STAMP)  ## Every test, the slow ones too (ARGS="-k word" for some)
+	-bash tools/need_spin.sh
 	$(PYTEST) $(ARGS)
 
 test: $(STAMP)  ## The gate: everything that must hold before a change is shared
@@ -82,8 +83,9 @@ SEEDS ?= 200
 simulate: $(STAMP)  ## Simulated fleets under faults (SEEDS=200)
 	PYTHONHASHSEED=0 $(PY) -m simulation --seeds $(SEEDS)
 
-models: $(STAMP)  ## Check the protocol models exhaustively
-	$(PY) -m models
+models: $(STAMP)  ## Check the protocol models exhaustively (ARGS=--full for the long campaign)
+	-bash tools/need_spin.sh
+	$(PY) -m models $(ARGS)
 
 bench: $(STAMP)  ## Measure, and write down what was measured
 	$(PY) -m bench

@@ -31,7 +31,6 @@ STEPS = (
     Step("types"),
     Step("walls"),
     Step("wheel"),
-    Step("models", needs="models/__main__.py"),
     Step("simulate", arguments=("SEEDS=50",), needs="simulation/__main__.py"),
     Step("bench-quick", needs="bench/__main__.py"),
     # Last, so that the run closes on the test runner's own count.

@@ -36,17 +36,25 @@ async def add(a: int, b: int = 2) -> int:
     return a + b
 """
 
+BARE = """
+from duly import Duly
+app = Duly()
+
+@app.task
+async def nightly() -> None: ...
+"""
+
 FILES = {
     "good.py": GOOD,
-    "syntax.py": "from duly import Duly\napp = Duly(\nx = = 1\n",
+    "syntax.py": "from duly import Duly\napp = Duly()\nx = = 1\n",
     "indent.py": "from duly import Duly\n  app = Duly()\n",
     "imports.py": "from duly import Duly\nimport not_there_at_all\napp = Duly()\n",
     "raises.py": "def deep():\n    return 1 / 0\n\ndeep()\n",
     "exits.py": "import sys\nsys.exit(3)\n",
     "none.py": "x = 1\n",
     "two.py": "from duly import Duly\nfirst, second = Duly(), Duly()\n",
-    "zone.py": GOOD.replace("@app.task", '@app.task(cron="0 1 * * *", tz="Europe/Amsterdm")'),
-    "never.py": GOOD.replace("@app.task", '@app.task(cron="0 0 30 2 *")'),
+    "zone.py": BARE.replace("@app.task", '@app.task(cron="0 1 * * *", tz="Europe/Amsterdm")'),
+    "never.py": BARE.replace("@app.task", '@app.task(cron="0 0 30 2 *")'),
     "option.py": GOOD.replace("@app.task", "@app.task(retrys=3)"),
     "twice.py": GOOD + "\n@app.task(name='add')\ndef again() -> None: ...\n",
     "text.txt": "hello",

@@ -18,7 +18,7 @@ from types import ModuleType
 
 from duly.app import Duly
 from duly.cli.faults import MISCONFIGURED, USAGE, Fault
-from duly.errors import DulyError, nearest
+from duly.errors import DulyError, InvalidValue, nearest
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -32,6 +32,9 @@ def load_app(spec: str) -> Duly:
             raise Fault(f"there is no file {place}", USAGE)
         module = _importing(place, lambda: _import_file(path))
     else:
+        if not all(part.isidentifier() for part in place.split(".")):
+            what = InvalidValue.expected("the application", "module:attr, module or file.py", spec)
+            raise Fault(str(what), USAGE)
         _on_path(Path.cwd())
         module = _importing(place, lambda: importlib.import_module(place))
     return _named(module, place, attr) if attr else _only(module, place)

@@ -340,9 +340,12 @@ def _newest_in(
     Looks for a beginning from which there are enough and not too many, first in spans that
     double, then by halves; so a stretch of any length costs about what is kept of it.
     """
+    if after >= until:
+        return []
     trigger = trigger_of(definition)
     near, far = until, None
-    begin = max(after, until - min(trigger.smallest_gap(), until - after) * most)
+    gap = min(trigger.smallest_gap(), (until - after) / most)  # no product that overflows
+    begin = max(after, until - gap * most)
     while True:
         listed = occurrences_between(trigger, begin, until, limit=2 * most)
         if len(listed) == 2 * most:
@@ -351,7 +354,7 @@ def _newest_in(
             return listed[-most:]
         else:
             near = begin
-            begin = far + (near - far) / 2 if far else max(after, until - 2 * (until - begin))
+            begin = far + (near - far) / 2 if far else max(after, begin - (until - begin))
 
 
 def _miss(plan: FirePlan, after: datetime, until: datetime, why: str) -> FirePlan:

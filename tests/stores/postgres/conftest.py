@@ -32,9 +32,9 @@ async def make_stores(database: str) -> AsyncIterator[MakeStores]:
 
     async def make(count: int) -> list[PostgresStore]:
         new = [PostgresStore(database) for _ in range(count)]
+        made.extend(new)
         for one in new:
             await one.open()
-        made.extend(new)
         return new
 
     yield make

@@ -24,7 +24,7 @@ ACCEPTED = (
 async def visit(conn: Any, name: str) -> Line:
     """Return a line into the caller's open transaction; raises `InvalidValue`."""
     raw = conn
-    if type(conn).__module__.partition(".")[0] == "sqlalchemy" or _is_sqlalchemy(conn):
+    if _is_sqlalchemy(conn):
         raw = await _driver_connection(conn)
     if not isinstance(raw, asyncpg.Connection) and not _is_lent(raw):
         raise InvalidValue.expected("conn", ACCEPTED, conn)
@@ -48,9 +48,7 @@ def _is_sqlalchemy(conn: Any) -> bool:
 
 
 async def _driver_connection(conn: Any) -> Any:
-    if not _is_sqlalchemy(conn):
-        raise InvalidValue.expected("conn", ACCEPTED, conn)
-    if hasattr(conn, "connection") and not hasattr(conn, "get_raw_connection"):
+    if isinstance(conn, sys.modules["sqlalchemy.ext.asyncio"].AsyncSession):
         conn = await conn.connection()
     await conn.exec_driver_sql("select 1")  # their transaction begins with its first statement
     raw = await conn.get_raw_connection()

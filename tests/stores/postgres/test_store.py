@@ -1,0 +1,216 @@
+"""What is PostgreSQL's own in the store: its schema, its errors, foreign connections, its costs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import pytest
+
+from duly.core.fleet import Proof
+from duly.core.runs import Ending, NewRun
+from duly.core.states import RunVerb
+from duly.errors import InvalidValue, Refused, StoreMismatch, StoreRefused, StoreUnavailable
+from duly.stores.postgres import PostgresStore
+from tests.servers import Server
+from tests.stores.postgres.conftest import MakeStores
+from tests.stores.world import MINUTE, T0, World, ident, instance, minutely
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("postgres")]
+
+
+def new(number: int, **how: object) -> NewRun:
+    return NewRun(id=ident(number), task="t", **how)  # type: ignore[arg-type]
+
+
+# --- schema ---------------------------------------------------------------------------------
+
+
+async def test_migrating_twice_changes_nothing_the_second_time(server: Server) -> None:
+    store = PostgresStore(server.empty_database(), schema="jobs")
+    with pytest.raises(StoreMismatch, match="duly db migrate"):
+        await store.open()
+    assert [await store.migrate(), await store.migrate()] == [("0001_first",), ()]
+    assert (await store.open()).trusted
+    await store.enqueue([new(1)])
+    assert await store.counts() == {"ready": 1}
+    await store.close()
+
+
+async def test_a_newer_schema_says_to_upgrade(make_stores: MakeStores, database: str) -> None:
+    await statement(database, "update duly_meta set schema_version = 99, serves_from = 98")
+    with pytest.raises(StoreMismatch, match="upgrade"):
+        await make_stores(1)
+
+
+async def statement(database: str, sql: str) -> None:
+    conn = await asyncpg.connect(database)
+    await conn.execute(sql)
+    await conn.close()
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+async def test_a_missing_database_is_refused_in_a_sentence(server: Server) -> None:
+    store = PostgresStore(server.url_of("nowhere").replace("postgres@", "postgres:pass@"))
+    with pytest.raises(StoreRefused, match="there is no such database") as caught:
+        await store.open()
+    assert "pass" not in str(caught.value) + store.name
+    await store.close()
+
+
+async def test_a_server_that_is_away_is_unavailable() -> None:
+    store = PostgresStore("postgresql://me:secret@127.0.0.1:1/x?connect_timeout=1")
+    with pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
+        await store.open()
+    assert "secret" not in str(caught.value)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"url": "mysql://x"}, {"url": "x"}, {"schema": 'a"b'}, {"schema": ""}, {"pool_size": 0}],
+)
+def test_what_cannot_be_right_is_refused_before_connecting(how: dict[str, object]) -> None:
+    given: dict[str, object] = {"url": "postgresql://x/y"} | how
+    with pytest.raises(InvalidValue, match="expected"):
+        PostgresStore(given.pop("url"), **given)  # type: ignore[arg-type]
+
+
+async def test_a_cut_pool_connection_costs_one_call_at_most(
+    make_stores: MakeStores, database: str
+) -> None:
+    [store] = await make_stores(1)
+    await statement(
+        database,
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    answers = []
+    for _ in range(2):
+        try:
+            answers.append(await store.counts())
+        except StoreUnavailable:
+            continue
+    assert answers[-1] == {}
+
+
+# --- a store that is another one ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("forged", "said"),
+    [("system_identifier = '1'", "another server"), ("timeline = 77", "timeline went from 77")],
+)
+async def test_a_restored_store_works_for_nobody_until_it_is_accepted(
+    make_stores: MakeStores, database: str, forged: str, said: str
+) -> None:
+    await make_stores(1)
+    await statement(database, f"update duly_meta set {forged}")
+    [store] = await make_stores(1)
+    standing = await store.open()
+    assert (standing.trusted, said in standing.why) == (False, True)
+    verbs: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.claim(ident(1), ident(2), queues=["default"], tasks=["t"], limit=1),
+        lambda: store.renew(ident(1), [], []),
+        lambda: store.take_over(ident(1), Proof.LEASE),
+        lambda: store.fire(new_id=lambda: ident(3)),
+    ]
+    for verb in verbs:
+        with pytest.raises(Refused, match="duly db accept"):
+            await verb()
+    accepted = await store.accept("alice", "checked")
+    assert (accepted.trusted, accepted.generation) == (True, standing.generation + 1)
+    assert await store.accept("alice", "again") == accepted
+    assert not (await store.renew(ident(1), [], [])).alive
+
+
+async def test_a_store_that_forgot_a_beat_is_not_trusted(
+    make_stores: MakeStores, database: str
+) -> None:
+    [store] = await make_stores(1)
+    await store.register(instance(ident(1)), {})
+    for _ in range(3):
+        await store.beat(ident(1), queues=[], tasks=[])
+    await statement(database, "update duly_instance set beats = 1")
+    await store._recheck()
+    with pytest.raises(Refused, match="forgot writes of a living process"):
+        await store.renew(ident(1), [], [])
+
+
+# --- connections of others ------------------------------------------------------------------
+
+
+async def test_a_run_is_there_exactly_if_the_users_transaction_commits(
+    make_stores: MakeStores, database: str
+) -> None:
+    [store] = await make_stores(1)
+    conn = await asyncpg.connect(database, server_settings={"search_path": "pg_catalog"})
+    with pytest.raises(ZeroDivisionError):
+        async with conn.transaction():
+            await store.enqueue_with(conn, [new(1), new(2, key="k")])
+            raise ZeroDivisionError
+    assert await store.counts() == {}
+    async with conn.transaction():
+        await store.enqueue_with(conn, [new(1), new(2, key="k", limit_key="l", limit=1)])
+        assert await store.counts() == {}
+    assert await store.counts() == {"ready": 2}
+    await conn.close()
+
+
+async def test_an_sqlalchemy_session_carries_the_run_with_it(
+    make_stores: MakeStores, database: str
+) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy.ext.asyncio")
+    [store] = await make_stores(1)
+    engine = sqlalchemy.create_async_engine(database.replace("postgresql", "postgresql+asyncpg", 1))
+    async with sqlalchemy.AsyncSession(engine) as session:
+        await store.enqueue_with(session, [new(1)])
+        await session.rollback()
+        assert await store.counts() == {}
+        await store.enqueue_with(session, [new(2)])
+        await session.commit()
+    async with engine.begin() as connection:
+        await store.enqueue_with(connection, [new(3)])
+    await engine.dispose()
+    assert await store.counts() == {"ready": 2}
+
+
+async def test_other_connections_are_refused_with_what_is_accepted(
+    make_stores: MakeStores, database: str
+) -> None:
+    [store] = await make_stores(1)
+    with pytest.raises(InvalidValue, match="asyncpg connection with an open transaction"):
+        await store.enqueue_with(object(), [new(1)])
+    conn = await asyncpg.connect(database)
+    with pytest.raises(InvalidValue, match="inside an open transaction"):
+        await store.enqueue_with(conn, [new(1)])
+    await conn.close()
+
+
+# --- what it costs --------------------------------------------------------------------------
+
+
+async def test_batches_cost_a_fixed_number_of_statements(make_stores: MakeStores) -> None:
+    [store] = await make_stores(1)
+    world = World(store)
+    boot = await world.boot()
+    await world.declare(*(minutely(f"s{n}") for n in range(50)))
+    costs = {}
+    for size in (5, 50):
+        before = store._pool.sent
+        await store.enqueue([world.new() for _ in range(size)], now=world.now)
+        enqueued = store._pool.sent
+        got = await world.claim(boot, size)
+        claimed = store._pool.sent
+        await store.end(
+            boot, [Ending(run=one.id, epoch=one.epoch, verb=RunVerb.COMPLETE) for one in got]
+        )
+        ended = store._pool.sent
+        await world.fire(MINUTE, limit=size)
+        fired = store._pool.sent
+        costs[size] = [enqueued - before, claimed - enqueued, ended - claimed]
+        assert fired - ended <= 7
+    assert costs == {5: [1, 1, 1], 50: [1, 1, 1]}
+    assert world.now > T0
