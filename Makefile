@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help venv lock fmt lint types walls check tests test demo bench bench-quick simulate \
+.PHONY: help venv lock fmt lint types walls check tests test demo bench bench-quick simulate chaos \
 	models wheel clean
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -82,6 +82,10 @@ wheel: $(STAMP)  ## Build the wheel and try it in a clean environment
 SEEDS ?= 200
 simulate: $(STAMP)  ## Simulated fleets under faults (SEEDS=200)
 	PYTHONHASHSEED=0 $(PY) -m simulation --seeds $(SEEDS)
+
+MINUTES ?= 10
+chaos: $(STAMP)  ## Real processes under real signals (STORE=sqlite or postgres, MINUTES=10)
+	$(PY) -m chaos --store $(STORE) --minutes $(MINUTES)
 
 models: $(STAMP)  ## Check the protocol models exhaustively (ARGS=--full for the long campaign)
 	-bash tools/need_spin.sh

@@ -45,9 +45,9 @@ def parse() -> argparse.Namespace:
     asked = parser.parse_args()
     asked.lines = [one for one in asked.line.split(",") if one] or [*LINES, "L"]
     asked.chosen = [one for one in asked.peers.split(",") if one and not asked.quick]
-    for name, of in [(n, LINES | {"L": 0}) for n in asked.lines]:
-        if name not in of:
-            parser.error(f"expected a line among {', '.join(of)}, got {name!r}")
+    for name in asked.lines:
+        if name not in (*LINES, "L"):
+            parser.error(f"expected a line among {', '.join(LINES)}, L, got {name!r}")
     for name in asked.chosen:
         if name not in PRODUCTS or not PRODUCTS[name].is_peer:
             parser.error(f"expected a peer among {', '.join(PRODUCTS)}, got {name!r}")

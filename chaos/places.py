@@ -25,6 +25,13 @@ sys.stdin.read()
 db.execute("rollback")
 """
 
+PROBE = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=1.5, isolation_level=None)
+db.execute("begin immediate")
+db.execute("rollback")
+"""
+
 
 class Place:
     """A store to be tried. `server` is None for a SQLite file in `folder`."""
@@ -50,6 +57,15 @@ class Place:
             locker.stdin.close()
             await locker.wait()
 
+    async def is_writable(self) -> bool:
+        """Whether a foreign process is given the writer's lock within a moment."""
+        if self.server is not None:
+            return True
+        probe = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROBE, str(self.file), stderr=subprocess.DEVNULL
+        )
+        return await probe.wait() == 0
+
 
 @asynccontextmanager
 async def place_for(server: Server | None) -> AsyncIterator[Place]:
@@ -61,7 +77,7 @@ async def place_for(server: Server | None) -> AsyncIterator[Place]:
 @asynccontextmanager
 async def small_disk(folder: Path, *, mebibytes: int) -> AsyncIterator[Path | None]:
     """Mount a tiny file system; None when this process may not."""
-    folder.mkdir()
+    await asyncio.to_thread(folder.mkdir)
     options = f"size={mebibytes}m"
     line = ("mount", "-t", "tmpfs", "-o", options, "duly-chaos", str(folder))
     try:

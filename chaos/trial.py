@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from uuid import UUID
 
 from chaos.checks import Attempts, Occurrences, judge_attempts, judge_schedule
@@ -36,6 +37,7 @@ class Trial:
 
     def __init__(self, place: Place, report: Report, app: Duly, *, fleet: Fleet) -> None:
         self.place, self.report, self.app, self.fleet = place, report, app, fleet
+        self.woken_at_once = 0  # workers that slept inside a write of a file that all share
         self.journal = Journal(place.folder / "journal")
 
     @property
@@ -132,6 +134,17 @@ class Trial:
 
 
 PARKED = RunState.PARKED
+LAST_WORDS = 40
+
+
+def _last_words(path: Path) -> str:
+    """Return the end of the journal, for a report of what went wrong."""
+    lines = Journal(path).read()[-LAST_WORDS:]
+    return "\n".join(
+        f"{one.at_s:12.3f} {one.worker:<4} {one.kind:<24} {one.run or ''} {one.attempt}"
+        f" {one.detail}"
+        for one in lines
+    )
 
 
 @asynccontextmanager
@@ -158,4 +171,4 @@ async def trial_of(
         report.must_be(f"waited in vain: {overdue}", 1, 0)
     finally:
         fleet.end()
-        report.evidence = fleet.logs()
+        report.evidence = fleet.logs() + "\n" + _last_words(Path(spec.journal))

@@ -13,6 +13,8 @@ import sys
 import time
 from collections import Counter
 
+import msgspec
+
 from simulation.campaign import Outcome, live, unmet
 
 SHOWN = 120
@@ -57,15 +59,8 @@ def _many(seeds: range) -> int:
         if outcome.breaches:
             print("\n".join(outcome.history[-SHOWN:]))
             _tell(outcome)
-        outcomes.append(msgspec_light(outcome))
+        outcomes.append(msgspec.structs.replace(outcome, history=()))
     return _sum_up(outcomes, time.monotonic() - began)
-
-
-def msgspec_light(outcome: Outcome) -> Outcome:
-    """Drop the history, which is long."""
-    import msgspec
-
-    return msgspec.structs.replace(outcome, history=())
 
 
 def _tell(outcome: Outcome) -> None:

@@ -18,7 +18,8 @@ import msgspec
 
 from duly.core.fleet import Claim, InstanceState, Proof, Renewal, TakenOver
 from duly.core.runs import Answer, Ending, NewRun
-from duly.engine.hands import Hands, Holding
+from duly.engine.caretaking import Looking
+from duly.engine.hands import Hands
 from duly.engine.lease import Lease
 from duly.engine.settling import Settling
 from duly.engine.watching import Reaping
@@ -67,8 +68,6 @@ class ClaimForgetsItsId(MemoryStore):
 
 class MarkApartFromRuns(MemoryStore):
     """The mark and the runs are written in two transactions; the second may be lost."""
-
-    lost = 0
 
     async def fire(self, **how: Any) -> Any:
         fired = await super().fire(**how)
@@ -171,10 +170,9 @@ async def _forgetful_turn(self: Settling) -> None:
         self._settled(holding, ending, answer)
 
 
-def _drop_by_run(self: Hands, holding: Holding) -> None:
-    """An ending lets go of whatever has its run's id, be it a later holding."""
-    self.held.pop(holding.claimed.id, None)
-    self._note_empty()
+async def _hear_only(self: Looking) -> None:
+    """Nobody looks by himself: what no hint told of is not seen."""
+    await self._almanac.look.wait()
 
 
 async def _reap_none(self: Reaping) -> None:
@@ -199,8 +197,8 @@ STORES: dict[str, type[MemoryStore]] = {
 
 PATCHES: dict[str, tuple[Patch, ...]] = {
     "endings are not resent": ((Settling, "turn", _forgetful_turn),),
-    "holdings known by run": ((Hands, "drop", _drop_by_run),),
     "nobody reaps": ((Reaping, "turn", _reap_none),),
+    "no poll under the hints": ((Looking, "ready", _hear_only),),
     "no renewals": ((SimKeeper, "_once", lambda self: self._again()),),
     "lease trusted for ever": ((Lease, "trusted", property(lambda self: True)),),
     "no gate at renewals": ((Hands, "_announced", lambda self, c: not self._pending.add(c)),),

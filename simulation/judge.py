@@ -48,6 +48,10 @@ class Judge:
         """Keep of the tables what `after` compares with."""
         if verb == "end":
             return [self._owner(ending.run) for ending in args[1]]
+        if verb == "claim":
+            mine = (args[0], args[1])
+            held = self._world.tables.held.items()
+            return {run for run, row in held if (row.boot, row.claim) == mine}
         return None
 
     def after(
@@ -67,22 +71,25 @@ class Judge:
                     self._ended(who, args[0], ending, owner=owner, answer=one)
             case "claim", Claim():
                 self._claimed(who, args[0], args[1], answer)
+                if before and {one.id for one in answer.runs} != before:
+                    self.breach(f"claim: {short(args[1])} was sent again, and took others")
             case "enqueue", list():
                 for one in answer:
                     self._world.revived[one.run] += one.reuse is Reuse.REVIVED
-            case "take_over", TakenOver():
-                self._taken(who, answer)
-            case "fire", Fired():
-                if answer.fired:
-                    self._world.note(who, f"fire: {len(answer.fired)}")
-            case "come_back", int():
-                if answer:
-                    self._world.met("deaths taken back")
             case "register", Answer():
                 self.boots[args[0].boot] = who
                 self._world.note(who, f"register {short(args[0].boot)}: {answer}")
             case _:
-                pass
+                self._of_fleet(who, answer, forgiven=verb == "come_back" and answer > 0)
+
+    def _of_fleet(self, who: str, answer: Any, *, forgiven: bool) -> None:
+        match answer:
+            case TakenOver():
+                self._taken(who, answer)
+            case Fired() if answer.fired:
+                self._world.note(who, f"fire: {len(answer.fired)}")
+            case _ if forgiven:
+                self._world.met("deaths taken back")
 
     def _owner(self, run: UUID) -> tuple[UUID, int] | None:
         held = self._world.tables.held.get(run)

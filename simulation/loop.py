@@ -108,7 +108,7 @@ class SimLoop(base_events.BaseEventLoop):
         """Return virtual seconds since the world began."""
         return self._now
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> events.Handle:
         """Put a callback into the lane of whoever asks for it."""
@@ -116,14 +116,14 @@ class SimLoop(base_events.BaseEventLoop):
         self._enter(handle)
         return handle
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> events.Handle:
         """As `call_soon`: only one thread at a time ever runs here."""
         return self.call_soon(callback, *args, context=context)
 
     def _enter(self, handle: events.Handle) -> None:
-        lane = handle._context.get(LANE) or self.world
+        lane = handle._context.get(LANE) or self.world  # type: ignore[attr-defined]
         if lane.alive:
             lane.queue.append(handle)
 
@@ -180,7 +180,7 @@ class SimLoop(base_events.BaseEventLoop):
             if not task.done():  # its next step was dropped when its process was killed
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with contextlib.suppress(RuntimeError):
-                    task.get_coro().close()  # type: ignore[union-attr]
+                    task.get_coro().close()
         self._kept.clear()
         self.close()
 

@@ -15,8 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from duly import Duly
-from duly.core.runs import SUSPECT_QUEUE, NewRun
-from duly.core.schedules import Definition
+from duly.core.runs import NewRun
 from duly.core.states import RunState, ScheduleVerb
 from duly.core.tasks import Task
 from duly.engine import Context, Plan
@@ -31,7 +30,18 @@ TROUBLE_S = 150.0
 CALM_S = 900.0
 """Virtual seconds; the calm must outlast leases, polls, chores and retries."""
 
-SCHEDULES = ("beat", "every_one", "paced", "many")
+TASKS: tuple[tuple[str, float, dict[str, Any]], ...] = (
+    ("beat", 14.0, {"every": "10s", "retries": 5}),
+    ("every_one", 1.0, {"every": "12s", "catch_up": "all", "retries": 5}),
+    ("paced", 1.0, {"every": "15s", "catch_up": "all", "pace": "2s", "overlap": "allow"}),
+    ("many", 3.0, {"every": "7s", "overlap": "queue_one", "jitter": "2s", "retries": 5}),
+    ("quick", 0.2, {"retries": 5}),
+    ("narrow", 4.0, {"retries": 5, "limit": ("pair", 2)}),
+    ("timed", 9.0, {"retries": 2, "timeout": "6s", "backoff": "3s"}),
+    ("long", 70.0, {"retries": 2}),
+    ("perishable", 2.0, {"retries": 2, "expires_after": "20s"}),
+)
+"""Name, longest seconds of work, and options; those with `every` are schedules too."""
 
 
 class Shattered(Exception):
@@ -43,50 +53,19 @@ def make_app(world: World, process: Process) -> Duly:
     app = Duly(name="fleet", settings={})
     chance = random.Random(f"{world.seed} tasks {process.name}")
 
-    async def work(ctx: Context, longest_s: float) -> dict[str, int]:
-        world.judge.attempts += 1
-        await asyncio.sleep(chance.random() * longest_s)
-        if chance.random() < world.faults.fails:
-            raise Shattered
-        world.judge.worked.add((ctx.run_id, ctx.attempt))
-        return {"epoch": ctx.attempt}
+    def task(name: str, longest_s: float, **options: Any) -> None:
+        async def work(ctx: Context) -> dict[str, int]:
+            world.judge.attempts += 1
+            await asyncio.sleep(chance.random() * longest_s)
+            if chance.random() < world.faults.fails:
+                raise Shattered
+            world.judge.worked.add((ctx.run_id, ctx.attempt))
+            return {"epoch": ctx.attempt}
 
-    @app.task(every="10s", retries=5)
-    async def beat(ctx: Context) -> Any:
-        return await work(ctx, 14.0)
+        app.task(name=name, **options)(work)
 
-    @app.task(every="12s", catch_up="all", retries=5)
-    async def every_one(ctx: Context) -> Any:
-        return await work(ctx, 1.0)
-
-    @app.task(every="15s", catch_up="all", pace="2s", overlap="allow", retries=5)
-    async def paced(ctx: Context) -> Any:
-        return await work(ctx, 1.0)
-
-    @app.task(every="7s", overlap="queue_one", jitter="2s", retries=5)
-    async def many(ctx: Context) -> Any:
-        return await work(ctx, 3.0)
-
-    @app.task(retries=5)
-    async def quick(ctx: Context) -> Any:
-        return await work(ctx, 0.2)
-
-    @app.task(retries=5, limit=("pair", 2))
-    async def narrow(ctx: Context) -> Any:
-        return await work(ctx, 4.0)
-
-    @app.task(retries=2, timeout="6s", backoff="3s")
-    async def timed(ctx: Context) -> Any:
-        return await work(ctx, 9.0)
-
-    @app.task(retries=2)
-    async def long(ctx: Context) -> Any:
-        return await work(ctx, 70.0)
-
-    @app.task(retries=2, expires_after="20s")
-    async def perishable(ctx: Context) -> Any:
-        return await work(ctx, 2.0)
-
+    for name, longest_s, options in TASKS:
+        task(name, longest_s, **options)
     return app
 
 
@@ -198,7 +177,7 @@ class Fleet:
         return NewRun(
             id=clock.new_id(),
             task=task.name,
-            args=b'{}',
+            args=b"{}",
             key=f"k{self.chance.randrange(6)}" if keyed else None,
             run_at=now + timedelta(seconds=self.chance.random() * 20) if later else None,
             expires_at=None if task.expires_after is None else now + task.expires_after,
@@ -236,7 +215,7 @@ class Fleet:
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         end = self.world.loop.time() + CALM_S
-        while not reached() and self.world.loop.time() < end:
+        while not reached() and self.world.loop.time() < end:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(1.0)
 
     def _at_rest(self) -> bool:
@@ -245,11 +224,3 @@ class Fleet:
             alive(state) and state is not RunState.PARKED
             for state in map(tables.state_of, tables.run)
         )
-
-
-def definitions(world: World) -> dict[str, Definition]:
-    """Return the schedules as the store has them."""
-    return {name: row.definition for name, row in world.tables.schedules.items()}
-
-
-__all__ = ["SCHEDULES", "SUSPECT_QUEUE", "Fleet", "definitions", "make_app"]

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from duly.core.fleet import Renewal
 from duly.errors import StoreUnavailable
-from duly.stores.base import LeaseLine, Standing, WakeUp
+from duly.stores.base import DEFAULT_GRACE, LeaseLine, Standing, WakeUp
 from duly.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class SimStore:
         """Open; the world has no schema."""
         return await self._inner.open()
 
-    def presence(self) -> None:
+    def presence(self, grace: timedelta = DEFAULT_GRACE) -> None:
         """Locks that fall with their process are not simulated."""
 
     def lease_line(self) -> LeaseLine:
@@ -165,8 +165,16 @@ class SimLine:
             raise StoreUnavailable("renew: the store is away")
         if chance.random() < world.faults.lost_before:
             raise StoreUnavailable("renew: lost on its way")
-        renewal = self._inner.renew_now(boot, held, pending, lease=lease)
-        world.judge.renewed(self._process.name, boot, renewal)
+
+        def do() -> Renewal:
+            renewal = self._inner.renew_now(boot, held, pending, lease=lease)
+            world.judge.renewed(self._process.name, boot, renewal)
+            return renewal
+
+        if chance.random() < world.faults.late:
+            world.loop.later_in(world.loop.world, chance.random() * 4, do)
+            raise StoreUnavailable("renew: the connection was lost, and the store goes on")
+        renewal = do()
         baton.wait(0.0005 + chance.random() * 0.01)
         if chance.random() < world.faults.lost_after:
             raise StoreUnavailable("renew: its answer was lost")

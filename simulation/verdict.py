@@ -53,6 +53,11 @@ def _at_rest(world: World) -> list[str]:
             found.append(f"P7: {short(run)} never ended: {state} {row}")
         elif state is None:
             found.append(f"P8: {short(run)} has an identity and is nowhere")
+    here = {one.name for one in world.living}
+    for run, past in sorted(tables.attempts.items()):
+        for one in past:
+            if one.outcome is RunVerb.TAKE_OVER and world.judge.boots.get(one.boot) in here:
+                found.append(f"deaths: {short(run)} counts one of {short(one.boot)}, which lives")
     places = (tables.later, tables.ready, tables.held, tables.ended)
     where = Counter(run for place in places for run in place)
     found += [f"one place: {short(run)} is in {n}" for run, n in where.items() if n > 1]

@@ -1,7 +1,7 @@
 """Draw the tables of states into docs/design.md, between its markers.
 
-    python tools/draw_states.py            write
-    python tools/draw_states.py --check    exit 1 if the page is stale, and change nothing
+python tools/draw_states.py            write
+python tools/draw_states.py --check    exit 1 if the page is stale, and change nothing
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def drawn(text: str) -> str:
         marker = f"<!-- states:{name} -->"
         assert marker in text, f"{PAGE.name} has lost its marker {marker}"
         block = re.compile(re.escape(marker) + r"\n*(```mermaid\n.*?```\n)?", re.DOTALL)
-        text = block.sub(lambda _, d=drawing, m=marker: f"{m}\n\n```mermaid\n{d}\n```\n\n", text, 1)
+        fresh = f"{marker}\n\n```mermaid\n{drawing}\n```\n\n"
+        text = block.sub(fresh.replace("\\", r"\\"), text, count=1)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 
 from bench.fleet import Fleet
-from bench.lines.drain import BYTES_PER_LINE
+from bench.lines.drain import journal_bytes
 from bench.products import DULY
 from bench.results import Results
 from bench.scene import Scene
@@ -57,7 +57,8 @@ def _on_a_file(slots: int, work) -> float:
 def _drain(fleet: Fleet, path: Path, count: int) -> float:
     fleet.put("--count", count, "--many", 1000)
     fleet.start()
-    fleet.until(lambda: fleet.marks() >= count * BYTES_PER_LINE, every=0.05)
+    all_started = journal_bytes(count)
+    fleet.until(lambda: fleet.marks() >= all_started, every=0.02)
     conn = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     fleet.until(lambda: conn.execute(DULY.ended).fetchone()[0] >= count)
     ended = time.time()

@@ -23,6 +23,7 @@ from chaos.scale import Scale
 from chaos.trial import Trial, trial_of
 from chaos.waiting import pause, until
 from duly.core.states import RunVerb
+from tests.servers import StopMode
 
 INSTANCES = 3
 MOST_INCIDENTS = 3
@@ -94,7 +95,7 @@ async def try_cut_off(place: Place, scale: Scale) -> Report:
             await conn.close()
         yield
 
-    faults: list[Fault] = [cut] * scale.pick(3, 30)
+    faults: list[Fault] = [cut] * scale.pick(2, 30)
     await _try(place, report, faults=faults, lasting_s=1)
     return report
 
@@ -105,7 +106,7 @@ where datname = current_database() and pid <> pg_backend_pid()
 """
 
 
-def _halted(place: Place, mode: str) -> Fault:
+def _halted(place: Place, mode: StopMode) -> Fault:
     server = place.server
     assert server is not None, "asked for PostgreSQL only"
 
@@ -168,9 +169,7 @@ async def _load(trial: Trial, stop: asyncio.Event) -> tuple[set[UUID], set[UUID]
     return asked, acknowledged
 
 
-async def _judge(
-    trial: Trial, end: datetime, *, asked: set[UUID], acknowledged: set[UUID]
-) -> None:
+async def _judge(trial: Trial, end: datetime, *, asked: set[UUID], acknowledged: set[UUID]) -> None:
     report = trial.report
     runs = await trial.every_run()
     seen = await trial.judge_occurrences(end, runs)

@@ -42,7 +42,9 @@ async def try_it(place: Place, scale: Scale) -> Report:
         bad = [await trial.client.run(one) for one in poisons]
         reasons = {one.reason for one in bad}
         report.note("processes that died of it", len(trial.fleet.workers) - INSTANCES)
-        report.must_be("poison set aside", sum(one.state is RunState.PARKED for one in bad), len(poisons))
+        report.must_be(
+            "poison set aside", sum(one.state is RunState.PARKED for one in bad), len(poisons)
+        )
         report.must_be("reasons that are not poison", len(reasons - {"poison"}), 0)
         report.must_be("deaths until then, most", max(one.deaths for one in bad), DEATHS_TO_PARK)
         told = trial.judge_attempts(honest)

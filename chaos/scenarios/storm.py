@@ -1,8 +1,9 @@
 """A storm of kills: instances fire and run many schedules while one after another is killed.
 
-Kill -9 every two seconds at random, mostly of one that is at work, with a replacement at once. Schedules end at an instant that
-is fixed beforehand, so that what was due is known without asking the store: afterwards every
-occurrence must have one verdict, every fired one exactly one run, every run one end (P1, P2, P7).
+Kill -9 every two seconds at random, mostly of one that is at work, with a replacement at once.
+Schedules end at an instant that is fixed beforehand, so that what was due is known without asking
+the store: afterwards every occurrence must have one verdict, every fired one exactly one run,
+every run one end (P1, P2, P7).
 """
 
 from __future__ import annotations

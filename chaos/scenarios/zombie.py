@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import signal
 
+from chaos.fleet import Worker
+from chaos.journal import now_s
 from chaos.places import Place
 from chaos.report import Report
 from chaos.scale import QUICK, Scale
 from chaos.trial import Trial, trial_of
-from chaos.waiting import until, until_it
+from chaos.waiting import pause, until, until_it
 from duly.core.runs import Answer, Ending, RunView
 from duly.core.states import RunState, RunVerb
 
 INSTANCES = 3
+FIRST_MS = 3000
 
 
 async def try_it(place: Place, scale: Scale) -> Report:
@@ -25,7 +28,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
     async with trial_of(report, place, settings=QUICK) as trial:
         trial.fleet.start(INSTANCES)
         await trial.joined(INSTANCES)
-        cycles = scale.pick(3, 40)
+        cycles = scale.pick(2, 40)
         views, refused = [], 0
         for number in range(cycles):
             view, answer = await _stop_the_holder(trial, "thread" if number % 2 else "work")
@@ -39,6 +42,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
         returned = trial.journal.details("instance.returned")
         came_back = sum(any(str(boot) in one for one in returned) for boot in zombies)
         report.note("holders stopped and woken", cycles)
+        report.note("stopped inside a write of the shared file", trial.woken_at_once)
         report.must_be("boots declared dead", len(dead & zombies), cycles)
         report.must_be("words in a dead boot's name refused", refused, cycles)
         report.note("stale endings the sleepers sent", kinds["run.stale"])
@@ -56,22 +60,39 @@ async def try_it(place: Place, scale: Scale) -> Report:
     return report
 
 
+async def _freeze(trial: Trial, worker: Worker) -> None:
+    """Stop a worker that is not in the middle of a write to a file that all share.
+
+    SQLite cannot take the lock from a writer that sleeps: all others wait until it wakes. Then
+    nothing is taken over, and there is no zombie; so such a one is woken, and stopped again.
+    """
+    while True:
+        worker.signal(signal.SIGSTOP)
+        if await trial.place.is_writable():
+            return
+        worker.signal(signal.SIGCONT)
+        trial.woken_at_once += 1
+        await pause(0.1)
+
+
 async def _stop_the_holder(trial: Trial, task: str) -> tuple[RunView, Answer]:
     """Let a holder sleep through its lease; return the run, and what a word of its name got."""
-    run = (await trial.ask(task, first_ms=1000, ms=3000)).id
+    run = (await trial.ask(task, first_ms=FIRST_MS, ms=1500)).id
     began = await until(
         lambda: trial.journal.find("start", run, 1), within_s=60, what="a run to start"
     )
     sleeper = trial.fleet.by_name(began.worker)
     boot = (await trial.client.run(run)).boot
     assert boot is not None, "a running run has a holder"
-    sleeper.signal(signal.SIGSTOP)
+    await _freeze(trial, sleeper)
     try:
         await until(
             lambda: trial.journal.find("start", run, 2), within_s=60, what="the next attempt"
         )
         word = Ending(run=run, epoch=1, verb=RunVerb.COMPLETE)
         [answer] = await trial.store.end(boot, [word])
+        ripe_s = began.at_s + FIRST_MS / 1000
+        await until(lambda: now_s() > ripe_s, within_s=60, what="the sleeper's work to be over")
         returned = trial.journal.count()["instance.returned"]
     finally:
         sleeper.signal(signal.SIGCONT)

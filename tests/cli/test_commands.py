@@ -293,9 +293,19 @@ def test_settings_tell_where_they_came_from(
 
 
 def test_cron_is_explained_with_turns_of_the_clocks() -> None:
-    line = ["cron", "explain", "30 2 29 3 *", "--tz", "Europe/Amsterdam", "--count", "8"]
+    line = ["cron", "explain", "30 2 * 3 SUN", "--tz", "Europe/Amsterdam", "--count", "8"]
     told = CliRunner().invoke(cli, line).stdout
-    assert told.startswith("cron '30 2 29 3 *' in Europe/Amsterdam")
+    assert told.startswith("cron '30 2 * 3 SUN' in Europe/Amsterdam")
     assert "in a gap: moved to first instant after" in told
     rows = json.loads(CliRunner().invoke(cli, [*line, "-o", "json"]).stdout)["next"]
     assert len(rows) == 8 and all(row["at"].endswith("Z") for row in rows)
+
+
+def test_an_application_may_be_opened_again(tmp_path: Path) -> None:
+    app = Duly(f"sqlite:///{tmp_path}/again.db")
+
+    async def look() -> int:
+        async with app:
+            return len(await app.client.schedules())
+
+    assert [asyncio.run(look()) for _ in range(2)] == [0, 0]

@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.typed import duly, living
 
+pytestmark = pytest.mark.slow
+
 APP = """
 import asyncio, threading
 from duly import Context, Duly
@@ -38,6 +40,19 @@ def hangs() -> None:
 @app.task
 async def blocks() -> None:
     threading.Event().wait(30)
+"""
+
+
+FAILS = """
+from contextlib import asynccontextmanager
+from duly import Duly
+
+@asynccontextmanager
+async def resources():
+    raise KeyError("no such setting")
+    yield
+
+app = Duly(lifespan=resources)
 """
 
 
@@ -96,9 +111,7 @@ def test_a_second_signal_ends_it_now_and_hands_back(folder: Path) -> None:
         worker.until("attempt.started")
         worker.process.send_signal(signal.SIGTERM)
         worker.until("instance.stopping")
-        while worker.process.poll() is None:  # signals that come close together are one
-            worker.process.send_signal(signal.SIGTERM)
-        assert worker.end() == 143
+        assert worker.pressed_until_it_ends(signal.SIGTERM) == 143
     assert "its instance stopped" in duly("why", run, cwd=folder).stdout
 
 
@@ -108,9 +121,7 @@ def test_a_task_that_blocks_the_loop_cannot_keep_the_process(folder: Path) -> No
         worker.until("instance.started")
         duly("run", "blocks", "-A", "shop.py", cwd=folder)
         worker.until("attempt.started")
-        while worker.process.poll() is None:
-            worker.process.send_signal(signal.SIGINT)
-        assert worker.end() == 130
+        assert worker.pressed_until_it_ends(signal.SIGINT) == 130
 
 
 def test_a_worker_waits_for_a_store_that_is_away(folder: Path) -> None:
@@ -126,6 +137,15 @@ def test_a_worker_does_not_wait_for_what_cannot_mend_itself(folder: Path) -> Non
     done = duly("worker", "shop.py", "--store", "sqlite:///text.db", cwd=folder)
     assert done.returncode == 78
     assert "is not a SQLite database" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_lifespan_that_fails_is_told_in_the_frames_of_its_author(folder: Path) -> None:
+    (folder / "fails.py").write_text(FAILS, "utf-8")
+    done = duly("worker", "fails.py", cwd=folder)
+    assert done.returncode == 1
+    assert "working for app failed: KeyError: 'no such setting'" in done.stderr
+    assert "fails.py" in done.stderr and "in resources" in done.stderr
+    assert "working.py" not in done.stderr and "bug of Duly" not in done.stderr
 
 
 def short_grace(level: str) -> dict[str, str]:

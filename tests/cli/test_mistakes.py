@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -80,7 +81,7 @@ TYPED: list[tuple[str, int, tuple[str, ...]]] = [
     ("worker -A good --queues a,,b", 78, ("expected engine.queues", "--queues")),
     ("worker good.py -A two.py", 2, ("expected FILE or --app, got both",)),
     ("worker text.txt", 2, ("expected text.txt to be a Python file",)),
-    ("worker .", 2, ("no module is called", )),
+    ("worker .", 2, ("expected the application to be module:attr",)),
     ("worker", 2, ("duly worker needs the application", "DULY_APP")),
     ("dev", 2, ("duly dev needs the application",)),
     ("dev zone.py", 78, ("zone.py:5:", "did you mean 'Europe/Amsterdam'?", "@app.task")),
@@ -211,3 +212,12 @@ CODES = [
 @pytest.mark.parametrize(("error", "code"), CODES, ids=lambda one: type(one).__name__)
 def test_the_exit_code_says_whose_turn_it_is(error: BaseException, code: int) -> None:
     assert fault_of(error).code == code
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only files")
+def test_a_read_only_file_is_told_as_such(folder: Path) -> None:
+    assert duly("db", "migrate", cwd=folder).returncode == 0
+    (folder / "duly.db").chmod(0o444)
+    done = duly("run", "add", "-A", "good.py", "--arg", "a=1", cwd=folder)
+    assert done.returncode == 78
+    assert "can be read but not written" in done.stderr and "Traceback" not in done.stderr

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PATIENCE_S = 60.0
@@ -60,6 +60,14 @@ class Living:
         out, _ = self.process.communicate(timeout=PATIENCE_S)
         self.lines.append(out)
         return self.process.returncode
+
+    def pressed_until_it_ends(self, number: int) -> int:
+        """Send a signal again and again, as an impatient person does; return the exit code."""
+        while self.process.poll() is None:
+            self.process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):  # signals close together count as one
+                self.process.wait(timeout=0.2)
+        return self.end()
 
     @property
     def text(self) -> str:

@@ -37,6 +37,7 @@ def make_plan(app: Duly, queues: tuple[str, ...] | None, resources: object) -> P
         lease=chosen.lease,
         renewal=chosen.renewal,
         margin=chosen.margin,
+        grace=chosen.takeover_grace,
         presence=chosen.presence,
         stop_grace=chosen.stop_grace,
         loop_failures=chosen.loop_failures,

@@ -39,6 +39,11 @@ def show(rows: Sequence[Row], columns: Mapping[str, str], output: str, *, empty:
         _line_up(list(columns), cells)
 
 
+def plain_output() -> bool:
+    """Whether `NO_COLOR` asks for text without any style."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
 def show_json(document: object) -> None:
     """Write one JSON document."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=plain))
@@ -80,7 +85,7 @@ def _draw(headings: list[str], cells: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="" if plain_output() else "bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in cells:

@@ -27,7 +27,6 @@ from duly.core.runs import RunFilter
 from duly.core.spoken import distance_text, length_text
 from duly.core.states import RunState
 from duly.core.why import HASTE
-from duly.errors import DulyError
 from duly.stores.base import Standing
 
 CLOCK_WARNING = timedelta(seconds=5)
@@ -69,7 +68,7 @@ async def _examine(app: Duly) -> AsyncIterator[Finding]:
             yield Finding("ok", "store", f"{shown} answers")
             for one in await _open_checks(app, standing):
                 yield one
-    except (DulyError, Exception) as error:
+    except Exception as error:
         fault = fault_of(error)
         yield Finding("bad", "store", fault.sentence, "duly config show --origin; duly db migrate")
 

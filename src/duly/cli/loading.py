@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from duly.app import Duly
-from duly.cli.faults import MISCONFIGURED, USAGE, Fault
+from duly.cli.faults import FAILED, MISCONFIGURED, USAGE, Fault
 from duly.errors import DulyError, InvalidValue, nearest
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -82,7 +82,7 @@ def _importing(place: str, load: Callable[[], ModuleType]) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (place == error.name or place.startswith(error.name + ".")):
             raise Fault(_no_module(place, error.name), USAGE) from error
-        raise Fault(_raised(place, error), MISCONFIGURED) from error
+        raise Fault(_raised(f"importing {place}", error), MISCONFIGURED) from error
     except SystemExit as error:
         said = f"importing {place} ended the process (exit {error.code})"
         hint = 'put what runs behind if __name__ == "__main__":'
@@ -90,9 +90,9 @@ def _importing(place: str, load: Callable[[], ModuleType]) -> ModuleType:
     except OSError as error:
         if error.filename and Path(str(error.filename)) == Path(place):
             raise Fault(f"{place} cannot be read: {error.strerror}", USAGE) from error
-        raise Fault(_raised(place, error), MISCONFIGURED) from error
+        raise Fault(_raised(f"importing {place}", error), MISCONFIGURED) from error
     except Exception as error:
-        raise Fault(_raised(place, error), MISCONFIGURED) from error
+        raise Fault(_raised(f"importing {place}", error), MISCONFIGURED) from error
 
 
 def _no_module(place: str, missing: str) -> str:
@@ -110,6 +110,14 @@ def _syntax(error: SyntaxError) -> str:
     return f"{head}\n    {bare}\n    {' ' * column}^"
 
 
+def in_their_frames(what: str, error: Exception) -> Exception:
+    """Return what to tell of an error at work: of the user's code, a `Fault` with their frames."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, DulyError) or not frames or not _is_theirs(frames[-1].filename):
+        return error
+    return Fault(_raised(what, error), FAILED)
+
+
 def _raised(place: str, error: BaseException) -> str:
     frames = [one for one in traceback.extract_tb(error.__traceback__) if _is_theirs(one.filename)]
     if isinstance(error, DulyError) and frames:
@@ -117,11 +125,11 @@ def _raised(place: str, error: BaseException) -> str:
         return f"{last.filename}:{last.lineno}: {error}\n    {last.line}"
     said = "".join(traceback.format_exception_only(error)).rstrip()
     shown = "".join(traceback.format_list(frames)).rstrip("\n")
-    return f"{place} could not be imported: {said}" + (f"\n{shown}" if shown else "")
+    return f"{place} failed: {said}" + (f"\n{shown}" if shown else "")
 
 
 def _is_theirs(filename: str) -> bool:
-    return not filename.startswith((_OURS, "<frozen importlib")) and (
+    return not filename.startswith((_OURS, "<")) and (
         os.path.dirname(importlib.__file__ or "") != os.path.dirname(filename)
     )
 

@@ -7,18 +7,18 @@ escaped. Only `duly dev` speaks this way; a worker writes log lines.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 from duly import __version__, events
 from duly.app import Duly
+from duly.cli.display import plain_output
 from duly.core.firing import trigger_of
 from duly.core.spoken import distance_text, instant_text, last_line, length_text
 from duly.core.triggers import upcoming
 
-_PLAIN = 30
 _SHOWN = 3
 
 
@@ -55,7 +55,8 @@ class Narrator:
         now = self._app.clock.now().astimezone()
         text = _LINES[type(event)](event, self._app)
         colour = {events.Level.WARNING: "yellow", events.Level.ERROR: "red"}.get(event.level)
-        self._echo(click.style(f"{now:%H:%M:%S} {_visible(text)}", fg=colour))
+        line = f"{now:%H:%M:%S} {_visible(text)}"
+        self._echo(line if colour is None or plain_output() else click.style(line, fg=colour))
 
 
 def _visible(text: str) -> str:
@@ -92,8 +93,6 @@ def _failed(event: Any, _: Duly) -> str:
 
 
 def _took(seconds: float) -> str:
-    from datetime import timedelta
-
     return length_text(timedelta(seconds=seconds))
 
 

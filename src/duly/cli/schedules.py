@@ -138,10 +138,11 @@ Verb = Callable[..., Awaitable[Answer]]
 
 def _moving(name: str, said: str, help_text: str, *, required: bool) -> None:
     """Add a command that moves a schedule; `required` says that it asks for a reason."""
+    needed: dict[str, Any] = {"required": True} if required else {"default": ""}
 
     @schedules.command(name, help=help_text)
     @click.argument("schedule")
-    @click.option("--reason", default="", required=required, help="Why, for whoever asks later.")
+    @click.option("--reason", help="Why, for whoever asks later.", **needed)
     @by_options(reason=False)
     @app_options
     @asynchronous

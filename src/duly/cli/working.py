@@ -26,6 +26,7 @@ import click
 from duly import events
 from duly.app import Duly
 from duly.cli.faults import UNREACHABLE, USAGE, Fault, tell
+from duly.cli.loading import in_their_frames
 from duly.cli.narrating import Narrator, banner
 from duly.cli.session import APP_ENV, app_options, find_app
 from duly.errors import EnvironmentFailure
@@ -97,6 +98,8 @@ def _live(app: Duly, work: Coroutine[Any, Any, int], before_exit: Callable[[], N
     grace_s = app.settings.engine.stop_grace.total_seconds()
     try:
         code = asyncio.run(_Life(app, grace_s).live(work))
+    except Exception as error:
+        code = tell(in_their_frames(f"working for {app.name}", error))
     except BaseException as error:
         code = tell(error)
     before_exit()
@@ -120,6 +123,7 @@ class _Life:
         self._app, self._grace_s = app, grace_s
         self._boots: set[UUID] = set()
         self._first: float | None = None  # when the first signal came
+        self._ending_now = False
         self._task: asyncio.Task[int] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -151,7 +155,8 @@ class _Life:
             self._first = now
             self._loop.call_soon_threadsafe(self._stop)
             _exit_after(self._grace_s + PATIENCE_S, code)
-        elif now - self._first > ONE_SIGNAL_S:
+        elif now - self._first > ONE_SIGNAL_S and not self._ending_now:
+            self._ending_now = True  # once: a flood of signals must not starve the handing back
             self._loop.call_soon_threadsafe(self._stop_now, code)
             _exit_after(HAND_BACK_S, code)
 

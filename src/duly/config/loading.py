@@ -5,8 +5,8 @@ with the nearest right one, in files, flags, and among environment variables tha
 `DULY_`; all faults are told at once. Nothing is read but the arguments and the files: the
 process's own environment is passed in.
 
-Not settings, and passed over: `DULY_TEST_…`, what the command line and the stores read for
-themselves (`ELSEWHERE`), and the variables that an orchestrator sets for a service called `duly`
+Not settings, and passed over: `DULY_TEST_…`, what the command line reads for itself
+(`ELSEWHERE`), and the variables that an orchestrator sets for a service called `duly`
 or `duly-…` (`DULY_SERVICE_HOST`, `DULY_PORT=tcp://…`). A variable that is empty counts as not
 set. `DULY_CONFIG` names the file to read.
 """
@@ -25,7 +25,7 @@ from duly.config.specs import ENV_PREFIX, Spec, unknown
 from duly.errors import ConfigError, UnknownName
 
 CONFIG_ENV = "DULY_CONFIG"
-ELSEWHERE = frozenset({CONFIG_ENV, "DULY_APP", "DULY_DEBUG", "DULY_SQLITE_ALLOW_NETWORK_FS"})
+ELSEWHERE = frozenset({CONFIG_ENV, "DULY_APP", "DULY_DEBUG"})
 SECRET_FILE_BYTES = 65_536
 
 _SERVICE = re.compile(r"DULY(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT)|PORT_[0-9]+_(TCP|UDP|SCTP))(_.*)?")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
@@ -115,6 +115,12 @@ class Attempts:
             self.ended(holding, self._stopped(holding))
         elif holding.handle is not None and self._tasks[holding.claimed.task].is_async:
             holding.handle.cancel()
+
+    def hand_back(self, holdings: Sequence[Holding]) -> None:
+        """Hand back those of `holdings` that still wait for a slot: others may have one."""
+        for holding in holdings:
+            if not holding.started and not holding.ending and holding in self._waiting:
+                self.stop(holding, HANDED_BACK)
 
     def unstarted(self) -> list[Holding]:
         """Return the attempts that wait for a slot."""

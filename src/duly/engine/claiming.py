@@ -28,8 +28,11 @@ from duly.engine.roster import Roster
 from duly.engine.threads import Threads
 from duly.stores.base import Signal, Store, WakeUp
 
-AHEAD_S = 0.02
+AHEAD_S = 0.1
 AHEAD_MOST = 1000
+UNSTARTED_S = 1.0
+"""What was claimed ahead and did not start by then is handed back."""
+
 BATCH = 500
 SUSPECTS = -1
 """The number of the room that is the whole instance, for one suspect."""
@@ -43,6 +46,22 @@ class Room(msgspec.Struct):
 
     tasks: tuple[str, ...]
     free: Callable[[], int]
+
+
+class Pace:
+    """How many runs to claim beyond the slots: as many as ended in `AHEAD_S` lately."""
+
+    def __init__(self) -> None:
+        self.ahead = 0
+        self._count, self._since = 0, 0.0
+
+    def ended(self, now: float) -> None:
+        """Count one ending, at a moment of the monotonic clock."""
+        self._count += 1
+        passed = now - self._since
+        if passed >= AHEAD_S:
+            self.ahead = min(AHEAD_MOST, int(self._count / passed * AHEAD_S))
+            self._count, self._since = 0, now
 
 
 class Claiming:
@@ -70,7 +89,7 @@ class Claiming:
         self.freed = asyncio.Event()
         self.freed.set()
         self.open = True
-        self.ahead = 0
+        self.pace = Pace()
         self.buried: Callable[[], None] = lambda: None
         self.claimed: Callable[[Holding], None] = lambda holding: None
         self._unanswered: dict[int, UUID] = {}  # room -> the claim that is to be sent again
@@ -81,7 +100,7 @@ class Claiming:
         quick = tuple(sorted(name for name, task in tasks.items() if task.is_async))
         slow = tuple(sorted(name for name, task in tasks.items() if not task.is_async))
         rooms = [
-            Room(quick, lambda: slots + self.ahead - self._coroutines(tasks)),
+            Room(quick, lambda: slots + self.pace.ahead - self._coroutines(tasks)),
             Room(slow, lambda: threads.slots - self._attempts.threads_taken(self._held)),
         ]
         self.rooms = tuple(room for room in rooms if room.tasks)
@@ -161,7 +180,7 @@ class Claiming:
     async def _claim(
         self, number: int, tasks: tuple[str, ...], limit: int, queues: tuple[str, ...] = ()
     ) -> int:
-        if self.boot is None:
+        if self.boot is None or not self._lease.locked:
             return 0
         boot = self.boot
         claim = self._unanswered.get(number) or self._clock.new_id()
@@ -189,10 +208,13 @@ class Claiming:
             self.buried()
             return 0
         self._lease.prolonged(sent)
-        for holding in self._hands.take(claim, answer.runs):
+        taken = self._hands.take(claim, answer.runs)
+        for holding in taken:
             self.claimed(holding)
             self._attempts.start(holding)
-        return len(answer.runs)
+        if self._attempts.unstarted():
+            asyncio.get_running_loop().call_later(UNSTARTED_S, self._attempts.hand_back, taken)
+        return len(taken)
 
     async def _claim_suspect(self) -> None:
         """Take one suspect into empty hands; `ready` claims nothing else until it ended."""

@@ -10,7 +10,8 @@ know (a claim whose answer was lost). So the two must never look at different mo
 
 A run leaves `held` only after its ending was answered; a renewal that meanwhile calls it lost
 is told by `ending` that this is no news. The store may give the same run out again before that
-answer arrives, so a holding is known by itself, never by its run's id. Held by tests/engine/test_hands.py.
+answer arrives, so a holding is known by itself, never by its run's id. Held by
+tests/engine/test_hands.py.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Hands:
         self._renewed = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
+        self._filled = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self.held)
@@ -67,6 +69,7 @@ class Hands:
             if not self._renewing:
                 self._pending.add(claim)
                 self._emptied.clear()
+                self._filled.set()
                 return True
             self._renewed.clear()
             return False
@@ -89,7 +92,7 @@ class Hands:
         """Let go of a holding whose ending was answered, or that was taken away.
 
         A run that was claimed here again meanwhile, as a new holding, stays: an ending whose
-        answer was lost is resent while its run may be in hand anew (test_settling.py).
+        answer was lost is resent while its run may be in hand anew (test_attempts.py).
         """
         if self.has(holding):
             del self.held[holding.claimed.id]
@@ -103,7 +106,12 @@ class Hands:
 
     def _note_empty(self) -> None:
         if not self.busy:
+            self._filled.clear()
             self._emptied.set()
+
+    async def some(self) -> None:
+        """Wait until something is in hand or a claim is on its way."""
+        await self._filled.wait()
 
     async def empty(self) -> None:
         """Wait until nothing is in hand and no claim is on its way."""
@@ -115,7 +123,7 @@ class Hands:
         self.held.clear()
         with self._lock:
             self._pending.clear()
-        self._emptied.set()
+        self._note_empty()
         return gone
 
     # --- renewals, on the keeper's thread -------------------------------------------------

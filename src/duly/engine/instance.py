@@ -38,10 +38,10 @@ from duly.engine.lease import Lease
 from duly.engine.ports import Keeper, Ports
 from duly.engine.roster import Roster
 from duly.engine.settling import Settling
-from duly.engine.supervising import EXIT_GAVE_UP, Supervisor
+from duly.engine.supervising import EXIT_GAVE_UP, Loop, Supervisor
 from duly.engine.telling import Telling
 from duly.engine.threads import Threads
-from duly.engine.watching import Reaping, Watching
+from duly.engine.watching import Presenting, Reaping, Watching
 from duly.errors import EnvironmentFailure, Refused
 from duly.events import Bus
 from duly.stores.base import Presence, Retention, Signal, Store, WakeUp
@@ -63,6 +63,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     lease: timedelta = timedelta(seconds=15)
     renewal: timedelta = timedelta(seconds=5)
     margin: timedelta = timedelta(seconds=3)
+    grace: timedelta = timedelta(milliseconds=250)
     presence: timedelta = timedelta(seconds=30)
     stop_grace: timedelta = timedelta(seconds=30)
     loop_failures: int = 5
@@ -90,12 +91,11 @@ class Engine:
             zones=plan.zones,
             resources=plan.resources,
         )
-        self._presence: Presence | None = store.presence()
+        self._presence: Presence | None = store.presence(plan.grace)
         self._make_loops()
         self._keeper: Keeper = ports.keeper()
         self._unlisten: Any = None
         self.buried: list[UUID] = []  # boots of this process whose deaths are to be taken back
-        self._rate, self._settled_at = 0.0, 0.0
         self.stopping = False
         self.ready = False
         self.joined = True  # False from a burial until the new boot has joined
@@ -125,6 +125,12 @@ class Engine:
         look = self.looking.look
         self.firing = Firing(store, self.almanac, self.roster, clock, look=look)
         self.promoting = Promoting(store, self.almanac, self.roster, clock, look=look)
+        self.presenting: Presenting | None = None
+        if self._presence is not None:
+            self.presenting = Presenting(
+                self._presence, self.hands, self.lease, clock, every=plan.renewal
+            )
+            self.presenting.regained = self.almanac.ready.set
         self.reaping = Reaping(store, self.almanac, self.roster, self.watching)
         self.caretaking = Caretaking(
             store, self.almanac, self.roster, clock=clock, telling=self.telling, keep=plan.keep
@@ -152,8 +158,10 @@ class Engine:
         await self._persistently(self._join)
         self._begin_lease()
         self._keeper.start(self.lease.beat, self._plan.renewal.total_seconds())
+        presenting: list[Loop] = [] if self.presenting is None else [self.presenting]
         self.supervisor.start(
             [
+                *presenting,
                 self.looking,
                 self.claiming,
                 self.settling,
@@ -305,17 +313,8 @@ class Engine:
 
     def _settled(self, holding: Holding, ending: Ending, answer: Answer) -> None:
         self.telling.settled(holding, ending, answer)
-        self._measure()
+        self.claiming.pace.ended(self._ports.clock.monotonic())
         self.claiming.freed.set()
-
-    def _measure(self) -> None:
-        """Keep a running rate of endings, which says how far ahead to claim."""
-        now = self._ports.clock.monotonic()
-        passed = now - self._settled_at
-        self._rate += 1
-        if passed >= 0.1:
-            self.claiming.ahead = min(1000, int(self._rate / passed * 0.03))
-            self._rate, self._settled_at = 0.0, now
 
     def _renewed(self, boot: UUID, renewal: Renewal, named: Mapping[UUID, int]) -> None:
         if boot != self.boot:

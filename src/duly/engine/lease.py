@@ -47,6 +47,7 @@ class Lease:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answered: Answered | None = None
         self._doubts = 0
+        self.locked = True  # False while the locks that show this boot alive are known to be lost
         self.failures = 0  # renewals in a row that got no answer
 
     def bind(self, boot: UUID, open_line: Callable[[], LeaseLine], answered: Answered) -> None:
@@ -66,7 +67,7 @@ class Lease:
     @property
     def trusted(self) -> bool:
         """Whether new work and effects may begin now."""
-        return self._clock.monotonic() < self._until - self._margin_s
+        return self.locked and self._clock.monotonic() < self._until - self._margin_s
 
     @property
     def remaining_s(self) -> float:

@@ -17,11 +17,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from uuid import UUID
 
 from duly.core.clock import Clock
 from duly.core.fleet import Instance, Proof, TakenOver
 from duly.engine.almanac import Almanac
+from duly.engine.hands import Hands
+from duly.engine.lease import Lease
 from duly.engine.ports import Processes
 from duly.engine.roster import Roster
 from duly.engine.telling import Telling
@@ -134,14 +137,45 @@ class Watching:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
+class Presenting:
+    """A supervised loop: an instance that holds runs makes sure that its own locks hold.
+
+    Others take over a grace after the locks fell. So while they are known to be lost nothing
+    new is started (`Lease.trusted`); what runs goes on, and its writes are fenced. A boot
+    without its locks claims nothing: claiming and being taken over again would never end.
+    """
+
+    name = "presenting"
+
+    def __init__(
+        self, presence: Presence, hands: Hands, lease: Lease, clock: Clock, *, every: timedelta
+    ) -> None:
+        self._presence, self._hands, self._lease = presence, hands, lease
+        self._clock, self._every_s = clock, every.total_seconds()
+        self.regained: Callable[[], None] = lambda: None
+
+    async def ready(self) -> None:
+        """Wait until runs are in hand, and then for the pace of renewals."""
+        if self._lease.locked:
+            await self._hands.some()
+            await self._clock.pause(self._every_s)
+        else:
+            await self._clock.pause(AGAIN_S)
+
+    async def turn(self) -> None:
+        """Look after the locks once."""
+        lost = not self._lease.locked
+        self._lease.locked = await self._presence.holding()
+        if lost and self._lease.locked:
+            self.regained()
+
+
 class Reaping:
     """A supervised loop: takes over from holders whose lease has ended."""
 
     name = "reaping"
 
-    def __init__(
-        self, store: Store, almanac: Almanac, roster: Roster, watching: Watching
-    ) -> None:
+    def __init__(self, store: Store, almanac: Almanac, roster: Roster, watching: Watching) -> None:
         self._store, self._almanac, self._watching = store, almanac, watching
         self._roster = roster
         self.look: Callable[[], None] = lambda: None

@@ -35,6 +35,7 @@ from duly.core.states import ScheduleVerb
 from duly.core.verdicts import VerdictRange
 
 DEFAULT_LEASE = timedelta(seconds=15)
+DEFAULT_GRACE = timedelta(milliseconds=250)
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,8 +174,12 @@ class Store(Protocol):
         """Open a separate line for the renewing thread."""
         ...
 
-    def presence(self) -> Presence | None:
-        """Return the locks that fall with their process, where there are any."""
+    def presence(self, grace: timedelta = DEFAULT_GRACE) -> Presence | None:
+        """Return the locks that fall with their process, where there are any.
+
+        A death that is not proven counts only after `grace`, in which a living holder may take
+        its locks again.
+        """
         ...
 
     def listen(self, heard: Callable[[WakeUp], None]) -> Callable[[], None]:

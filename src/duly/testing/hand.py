@@ -45,6 +45,9 @@ ALL = 1_000_000
 TURNS = 100_000
 """Firings at one instant after which something must be wrong."""
 
+BREATHS = 50
+"""Turns of the event loop that a task is given, after its pause, to come to its next one."""
+
 
 class Captured:
     """The events of an application, in order."""
@@ -76,7 +79,6 @@ class Hand:
         )
         self._attempts.started = self._telling.started
         self._attempts.ended = self._note_end
-        self._queues: tuple[str, ...] = ()
 
     async def start(self) -> None:
         """Make the application known to its store, with its schedules."""
@@ -121,10 +123,10 @@ class Hand:
             raise InvalidValue.expected("until", f"at or after {self.now}", until)
         done = await self.run_due(until=until)
         while (ahead := await self._ahead()) is not None and ahead <= until:
-            self.clock.turn_to(max(ahead, self.now))
+            await self._turn_to(ahead)
             done += await self.run_due(until=until)
         if until > self.now:
-            self.clock.turn_to(until)
+            await self._turn_to(until)
             done += await self.run_due(until=until)
         return done
 
@@ -192,16 +194,24 @@ class Hand:
         """Turn the clock to where something goes on; False when that lies beyond `until`."""
         if self._ended:
             return True
-        ahead = await self._ahead()
-        if ahead is None:
+        end = self.clock.next_end
+        if end is None:
             self.clock.paused.clear()
             await self._progress()  # an attempt waits for something real
             return True
-        if until is not None and ahead > until:
+        if until is not None and end > until:
             return False
-        self.clock.paused.clear()
-        self.clock.turn_to(max(ahead, self.now))
+        await self._turn_to(min(end, await self._ahead() or end))
         return True
+
+    async def _turn_to(self, instant: datetime) -> None:
+        """Turn the clock, and let whoever waited for it go on, as far as it goes at once."""
+        self.clock.paused.clear()
+        self.clock.turn_to(max(instant, self.now))
+        for _ in range(BREATHS):
+            if self.clock.paused.is_set():
+                return
+            await _breathe()
 
     async def _settle(self) -> int:
         """Write the endings there are, as production would."""
@@ -231,6 +241,14 @@ class Hand:
             handle.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         self._threads.stop()
+
+
+async def _breathe() -> None:
+    """Let everything else on the event loop have one turn."""
+    loop = asyncio.get_running_loop()
+    turn = loop.create_future()
+    loop.call_soon(turn.set_result, None)
+    await turn
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,10 @@ async def test_a_cancelled_watch_can_be_taken_up_again(tmp_path: Path) -> None:
 async def test_from_another_pid_space_a_death_is_a_lost_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presences, "GRACE_S", 0.01)
     db = tmp_path / "x.db"
     with process("holder", db, BOOT) as holder:
         assert line_of(holder) == "held"
-        task = await _watching(FilePresence(db))
+        task = await _watching(FilePresence(db, grace=timedelta(milliseconds=10)))
         monkeypatch.setattr(presences, "pid_space", lambda: "another")
         holder.kill()
         assert await asyncio.wait_for(task, 30) is Proof.SESSION

@@ -195,9 +195,7 @@ def _parked(run: RunView, fleet: Fleet) -> _Standing:
     if run.reason == "poison":
         return (
             f"parked: poison: {run.deaths} processes died while it ran",
-            [
-                f"what was in flight at {DEATHS_TO_PARK} deaths, at the last alone, is parked"
-            ],
+            [f"what was in flight at {DEATHS_TO_PARK} deaths, at the last alone, is parked"],
             ["mend its task, then: " + go_on[0], go_on[1]],
         )
     meanings = {

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from duly.core.fleet import Renewal
-from duly.stores.base import DEFAULT_LEASE, LeaseLine, Presence, Standing, WakeUp
+from duly.stores.base import DEFAULT_GRACE, DEFAULT_LEASE, LeaseLine, Presence, Standing, WakeUp
 from duly.stores.memory.fleet import FleetVerbs
 from duly.stores.memory.schedules import ScheduleVerbs
 from duly.stores.memory.tables import Tables
@@ -68,7 +68,7 @@ class MemoryStore(ScheduleVerbs, FleetVerbs):
     async def clock(self) -> datetime:
         return self._clock()
 
-    def presence(self) -> Presence | None:
+    def presence(self, grace: timedelta = DEFAULT_GRACE) -> Presence | None:
         return None
 
     def listen(self, heard: Callable[[WakeUp], None]) -> Callable[[], None]:

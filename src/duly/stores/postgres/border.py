@@ -69,7 +69,7 @@ def border(name: str) -> Iterator[None]:
 
 def translated(error: asyncpg.PostgresError, name: str) -> DulyError:
     """Return the error of Duly that an error of the server comes to."""
-    code: str = error.sqlstate or ""
+    code: str = getattr(error, "sqlstate", None) or ""
     kind = _KINDS.get(code) or _FAMILIES.get(code[:2])
     if kind is None:
         return DulyBug(f"the store {name} answered {type(error).__name__} ({code}): {error}")

@@ -33,8 +33,8 @@ SETTINGS = {
     "timezone": "UTC",
 }
 
-CONNECT_S = 10.0
-COMMAND_S = 60.0
+CONNECT_S = 10
+COMMAND_S = 60
 
 _SCHEMES = ("postgresql", "postgres")
 

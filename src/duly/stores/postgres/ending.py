@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -32,7 +31,7 @@ from duly.stores.postgres.places import (
     put_later,
     put_ready,
 )
-from duly.stores.postgres.unit import Unit
+from duly.stores.postgres.unit import Unit, sparse, uniform
 
 LIVES_ON = frozenset({RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK})
 
@@ -106,11 +105,11 @@ class EndVerbs(Ground):
             now,
             boot,
             [one.run for one in simple],
-            [one.epoch for one in simple],
-            [_SIMPLE[one.verb] for one in simple],
-            _unless_all_none([one.result for one in simple]),
-            _unless_all_none([one.error for one in simple]),
-            _unless_all_none([one.reason for one in simple]),
+            uniform([one.epoch for one in simple]),
+            uniform([_SIMPLE[one.verb] for one in simple]),
+            sparse([one.result for one in simple]),
+            sparse([one.error for one in simple]),
+            sparse([one.reason for one in simple]),
         )
         return {row[0] for row in rows}
 
@@ -124,10 +123,6 @@ class EndVerbs(Ground):
             Answer.ALREADY if _ended_so(one, *found.get(one.run, (None, None))) else Answer.STALE
             for one in endings
         ]
-
-
-def _unless_all_none(column: list[Any]) -> list[Any]:
-    return column if any(value is not None for value in column) else []
 
 
 def _ended_so(ending: Ending, state: str | None, outcome: str | None) -> bool:
@@ -254,12 +249,13 @@ def returning(known: Mover, held: Held, *, deaths: int | None = None) -> Mover:
 END_SIMPLY = """
 with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
 locked as materialized (
-  select d.*, h.*
+  select d.id, coalesce(d.state, ($5)[1]) as state, d.result, d.error, d.reason, h.*
   from unnest($3::uuid[], $4::int[], $5::text[], $6::bytea[], $7::text[], $8::text[])
     d (id, epoch, state, result, error, reason)
   cross join lateral (
-    select h.ctid as tid, h.failures, h.deaths, h.claimed_at from duly_held h
-    where h.id = d.id and h.boot is not distinct from $2 and h.epoch = d.epoch
+    select h.ctid as tid, h.epoch, h.failures, h.deaths, h.claimed_at from duly_held h
+    where h.id = d.id and h.boot is not distinct from $2
+      and h.epoch = coalesce(d.epoch, ($4)[1])
       and h.limit_key is null
     for update) h
 ), gone as (

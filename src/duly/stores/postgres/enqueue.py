@@ -29,7 +29,7 @@ from duly.stores.postgres.places import (
     put_later,
     put_ready,
 )
-from duly.stores.postgres.unit import LimitMoved, Unit
+from duly.stores.postgres.unit import LimitMoved, Unit, sparse, uniform
 from duly.stores.postgres.visitors import visit
 
 Key = tuple[str, str]
@@ -68,26 +68,17 @@ def _is_plain(run: NewRun) -> bool:
 def _plain_columns(runs: Sequence[NewRun]) -> list[list[Any]]:
     return [
         [one.id for one in runs],
-        [one.task for one in runs],
-        [one.args for one in runs],
-        [one.queue for one in runs],
-        [one.priority for one in runs],
-        [one.origin for one in runs],
-        _unless_all_none([one.expires_at for one in runs]),
-        _unless_all_none([one.parent for one in runs]),
-        _unless_all_none([one.due for one in runs]),
-        _unless_all_none([one.window_start for one in runs]),
-        _unless_zero([one.limit for one in runs]),
+        uniform([one.task for one in runs]),
+        uniform([one.args for one in runs]),
+        uniform([one.queue for one in runs]),
+        uniform([one.priority for one in runs]),
+        uniform([one.origin for one in runs]),
+        sparse([one.expires_at for one in runs]),
+        sparse([one.parent for one in runs]),
+        sparse([one.due for one in runs]),
+        sparse([one.window_start for one in runs]),
+        uniform([one.limit for one in runs]),
     ]
-
-
-def _unless_all_none(column: list[Any]) -> list[Any]:
-    """An array that is too short is filled up with null by `unnest`: send nothing for nothing."""
-    return column if any(value is not None for value in column) else []
-
-
-def _unless_zero(column: list[int]) -> list[int]:
-    return column if any(column) else []
 
 
 async def enqueue_in(unit: Unit, runs: Sequence[NewRun]) -> list[Enqueued]:
@@ -227,12 +218,24 @@ async def revive_in(unit: Unit, movers: Sequence[Mover]) -> int:
     return len(back)
 
 
+def _columns(runs: Sequence[NewRun]) -> list[list[Any]]:
+    """One array per field of a run, each no longer than it must be."""
+    arrays = []
+    for name in NewRun.__struct_fields__:
+        column = [getattr(one, name) for one in runs]
+        arrays.append(uniform(column) if name in NEVER_NULL else sparse(column))
+    return arrays
+
+
+NEVER_NULL = frozenset({"id", "task", "args", "queue", "priority", "origin", "limit"})
+
+
 async def insert_runs(unit: Unit, runs: Sequence[NewRun]) -> set[UUID]:
     """Write new runs whose limits are locked; return those that were inserted.
 
     A run whose id is known, or whose occurrence of a schedule has one already, is left alone.
     """
-    arrays = [[getattr(one, name) for one in runs] for name in NewRun.__struct_fields__]
+    arrays = _columns(runs)
     rows = await unit.fetch(PUT_IDENTITIES, unit.now, *arrays)
     inserted = {row[0] for row in rows}
     movers: list[Mover] = []
@@ -254,7 +257,7 @@ async def insert_runs(unit: Unit, runs: Sequence[NewRun]) -> set[UUID]:
 async def insert_clock_runs(unit: Unit, runs: Sequence[NewRun]) -> set[UUID]:
     """As `insert_runs`, for runs that a schedule made: their limits are set and locked first."""
     if all(one.limit_key is None and one.run_at is None for one in runs):
-        arrays = [[getattr(one, name) for one in runs] for name in NewRun.__struct_fields__]
+        arrays = _columns(runs)
         inserted = {row[0] for row in await unit.fetch(PUT_UNLIMITED, unit.now, *arrays)}
         unit.tell(Signal.READY)
         return inserted
@@ -269,8 +272,9 @@ with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as n
 made as (
   insert into duly_run (id, task, args, queue, priority, origin, expires_at, parent, due,
     window_start, max_running, enqueued_at)
-  select d.id, d.task, d.args, d.queue, d.priority, d.origin, d.expires_at, d.parent, d.due,
-    d.window_start, coalesce(d.most, 0), t.now
+  select d.id, coalesce(d.task, ($3)[1]), coalesce(d.args, ($4)[1]), coalesce(d.queue, ($5)[1]),
+    coalesce(d.priority, ($6)[1]), coalesce(d.origin, ($7)[1]), d.expires_at, d.parent, d.due,
+    d.window_start, coalesce(d.most, ($12)[1]), t.now
   from t, unnest($2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::smallint[], $7::text[],
     $8::timestamptz[], $9::uuid[], $10::timestamptz[], $11::timestamptz[], $12::int[])
     d (id, task, args, queue, priority, origin, expires_at, parent, due, window_start, most)
@@ -284,9 +288,15 @@ select queue, priority, id, task, expires_at, enqueued_at from made
 _NEW_RUNS = """
   insert into duly_run (enqueued_at, id, task, args, queue, priority, origin, key, run_at,
     expires_at, limit_key, max_running, schedule, due, window_start, parent)
-  select $1::timestamptz, d.* from unnest($2::uuid[], $3::text[], $4::bytea[], $5::text[],
-    $6::smallint[], $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[],
-    $12::int[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::uuid[]) d
+  select $1::timestamptz, d.id, coalesce(d.task, ($3)[1]), coalesce(d.args, ($4)[1]),
+    coalesce(d.queue, ($5)[1]), coalesce(d.priority, ($6)[1]), coalesce(d.origin, ($7)[1]),
+    d.key, d.run_at, d.expires_at, d.limit_key, coalesce(d.most, ($12)[1]), d.schedule, d.due,
+    d.window_start, d.parent
+  from unnest($2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::smallint[], $7::text[],
+    $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::int[], $13::text[],
+    $14::timestamptz[], $15::timestamptz[], $16::uuid[])
+    d (id, task, args, queue, priority, origin, key, run_at, expires_at, limit_key, most, schedule,
+      due, window_start, parent)
   on conflict do nothing
 """
 

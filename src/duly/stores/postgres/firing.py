@@ -40,7 +40,7 @@ from duly.stores.postgres.rows import (
     schedule_of,
     verdict_columns,
 )
-from duly.stores.postgres.unit import Unit
+from duly.stores.postgres.unit import Unit, sparse
 
 NewId = Callable[[], UUID]
 Occurrence = tuple[str, datetime, UUID]
@@ -83,7 +83,7 @@ async def last_runs(unit: Unit, rows: Sequence[ScheduleRow]) -> dict[str, LastRu
 async def write_marks(unit: Unit, rows: Sequence[ScheduleRow]) -> None:
     """Write what firing moves of each row."""
     if rows:
-        await unit.fetch(MARK, [row.name for row in rows], *mark_columns(rows))
+        await unit.fetch(MARK, [row.name for row in rows], *map(sparse, mark_columns(rows)))
 
 
 async def apply(unit: Unit, plans: Sequence[FirePlan]) -> list[Occurrence]:

@@ -273,12 +273,11 @@ from t
 """
 
 RENEW = """
-with me as (
+with t as materialized (select coalesce($3::timestamptz, clock_timestamp()) as now),
+me as (
   update duly_instance i
-  set seen_at = coalesce($3::timestamptz, clock_timestamp()),
-    lease_until = coalesce($3::timestamptz, clock_timestamp()) + $2::interval,
-    beats = i.beats + 1
-  where i.boot = $1 and i.state in ('live', 'stopping') returning i.boot
+  set seen_at = t.now, lease_until = t.now + $2::interval, beats = i.beats + 1
+  from t where i.boot = $1 and i.state in ('live', 'stopping') returning i.boot
 )
 select h.id, h.epoch, h.claim, h.cancel from me left join duly_held h on h.boot = $1
 """

@@ -61,7 +61,7 @@ class Ground:
         self, work: Callable[[Unit], Awaitable[T]], now: datetime | None
     ) -> tuple[Unit, T]:
         async with self._pool.line() as conn, conn.transaction():
-            at = await conn.fetchval("select clock_timestamp()") if now is None else now
+            at: Any = now if now is not None else await conn.fetchval("select clock_timestamp()")
             unit = Unit(conn, at)
             answer = await work(unit)
             self._pool.sent += unit.sent

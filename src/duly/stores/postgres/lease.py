@@ -110,7 +110,8 @@ class Line:
         if not strays:
             return renewal
         async with conn.transaction():
-            unit = Unit(conn, await conn.fetchval("select clock_timestamp()"))
+            at: Any = await conn.fetchval("select clock_timestamp()")
+            unit = Unit(conn, at)
             released = await hand_back(unit, boot, strays)
             if unit.wakes:
                 told = message(unit.wakes)[0]

@@ -22,7 +22,7 @@ LOCK_KEY = 0x64756C79  # "duly"
 
 def steps() -> list[tuple[int, str, str]]:
     """Return (number, name, statements) of every step, in order."""
-    folder = resources.files(__package__) / "migrations"
+    folder = resources.files("duly.stores.postgres") / "migrations"
     files = sorted((one for one in folder.iterdir() if one.name.endswith(".sql")), key=str)
     return [
         (int(one.name[:4]), one.name.removesuffix(".sql"), one.read_text("utf-8")) for one in files
@@ -74,7 +74,7 @@ async def check(conn: asyncpg.Connection, name: str) -> int:
             f"the store {name} {said}, and this code needs {want}; run `duly db migrate`"
         )
     if have > want:
-        serves = int(await conn.fetchval("select serves_from from duly_meta"))
+        serves = int(await conn.fetchval("select serves_from from duly_meta") or 0)
         if serves > want:
             raise StoreMismatch(
                 f"the store {name} has schema {have}, which serves code from {serves} on, and "

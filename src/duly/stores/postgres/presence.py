@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,12 +27,13 @@ import asyncpg
 
 from duly.core.fleet import Proof
 from duly.errors import EnvironmentFailure
+from duly.stores.base import DEFAULT_GRACE
 from duly.stores.postgres.border import BROKEN, border
 from duly.stores.postgres.connection import Address
 
 ROUND = "2s"
 TAKE_AGAIN = "5s"
-GRACE_S = 0.25
+HEAL_AGAIN_S = 0.5
 
 LOST = (
     OSError,
@@ -47,11 +48,13 @@ LOST = (
 class SessionPresence:
     """`Presence` by advisory locks. Two connections for holding, one more while watching."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, grace: timedelta = DEFAULT_GRACE) -> None:
         self._address = address
         self._boot: UUID | None = None
         self._holders: list[asyncpg.Connection | None] = [None, None]
         self._taking = asyncio.Lock()
+        self._healing: asyncio.Task[None] | None = None
+        self._grace_s = grace.total_seconds()
 
     async def hold(self, boot: UUID) -> None:
         self._boot = boot
@@ -84,6 +87,10 @@ class SessionPresence:
 
     async def release(self) -> None:
         boot, self._boot = self._boot, None
+        if self._healing is not None:
+            self._healing.cancel()
+            await asyncio.gather(self._healing, return_exceptions=True)
+            self._healing = None
         async with self._taking:
             conn = next((one for one in self._holders if one and not one.is_closed()), None)
             try:
@@ -108,7 +115,23 @@ class SessionPresence:
         except BaseException:
             conn.terminate()
             raise
+        conn.add_termination_listener(self._lost)
         self._holders[place] = conn
+
+    def _lost(self, conn: asyncpg.Connection) -> None:
+        """A holding connection broke: take the lock again at once, within others' grace."""
+        if self._boot is not None and conn in self._holders and self._healing is None:
+            self._healing = asyncio.get_running_loop().create_task(self._heal())
+
+    async def _heal(self) -> None:
+        held = await self.holding()
+        self._healing = None
+        if not held and self._boot is not None:
+            asyncio.get_running_loop().call_later(HEAL_AGAIN_S, self._heal_again)
+
+    def _heal_again(self) -> None:
+        if self._boot is not None and self._healing is None:
+            self._healing = asyncio.get_running_loop().create_task(self._heal())
 
     def _drop(self, place: int) -> None:
         conn, self._holders[place] = self._holders[place], None
@@ -121,7 +144,7 @@ class SessionPresence:
                 return None
             if not await self._fell(conn, boot):
                 continue
-            await conn.execute("select pg_sleep($1)", GRACE_S)
+            await conn.execute("select pg_sleep($1)", self._grace_s)
             if not await self._is_free(conn, boot):
                 continue
             return Proof.SESSION if await self._locked_here(conn, boot) else None

@@ -25,7 +25,7 @@ async def look(conn: asyncpg.Connection, name: str) -> Standing:
     if await conn.fetchval("select pg_is_in_recovery()"):
         raise StoreReadOnly(f"the store {name} is on a replica, which only reads")
     here = await origin(conn)
-    row = await conn.fetchrow(META)
+    row: Any = await conn.fetchrow(META)
     why = _difference((row["system_identifier"], row["timeline"]), here)
     if row["system_identifier"] is None and row["timeline"] is None:
         await conn.execute(SET_ORIGIN, *here)

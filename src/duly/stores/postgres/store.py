@@ -8,11 +8,11 @@ away may be sent again; connections are made anew when they are needed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from duly.errors import InvalidValue
-from duly.stores.base import LeaseLine, Presence, Standing, WakeUp
+from duly.stores.base import DEFAULT_GRACE, LeaseLine, Presence, Standing, WakeUp
 from duly.stores.postgres import migrate, standing
 from duly.stores.postgres.border import border
 from duly.stores.postgres.claim import ClaimVerbs
@@ -91,8 +91,8 @@ class PostgresStore(
     def lease_line(self) -> LeaseLine:
         return Line(self._address)
 
-    def presence(self) -> Presence | None:
-        return SessionPresence(self._address)
+    def presence(self, grace: timedelta = DEFAULT_GRACE) -> Presence | None:
+        return SessionPresence(self._address, grace=grace)
 
     def listen(self, heard: Callable[[WakeUp], None]) -> Callable[[], None]:
         return self._bell.listen(heard)

@@ -19,6 +19,20 @@ import msgspec
 from duly.stores.base import Signal, WakeUp
 
 
+def uniform(column: list[Any]) -> list[Any]:
+    """Send a column without nulls whose values are all the same as that one value.
+
+    `unnest` fills up with null what is too short, and the statement puts the first value there.
+    The driver looks at every element it sends, which costs as much as the rest of the row.
+    """
+    return column[:1] if column.count(column[0]) == len(column) else column
+
+
+def sparse(column: list[Any]) -> list[Any]:
+    """Send nothing for a column that holds nothing but null."""
+    return column if any(value is not None for value in column) else []
+
+
 class LimitMoved(Exception):
     """A run of a limit that is not locked was met; the unit begins again."""
 
@@ -26,7 +40,7 @@ class LimitMoved(Exception):
 class Line(Protocol):
     """What a unit sends its statements through."""
 
-    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+    async def fetch(self, sql: str, /, *args: Any) -> list[Any]:
         """Run a statement with `$1`-style arguments and return its rows."""
         ...
 

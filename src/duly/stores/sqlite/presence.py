@@ -18,18 +18,19 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 from duly.core.fleet import Proof
 from duly.errors import StoreUnavailable
+from duly.stores.base import DEFAULT_GRACE
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-GRACE_S = 0.25
 STALE_S = 86_400
 _RELEASED = b"released"
 
@@ -51,7 +52,8 @@ def pid_space() -> str:
 class FilePresence:
     """`Presence` by locks in one directory. For one event loop."""
 
-    def __init__(self, db: Path) -> None:
+    def __init__(self, db: Path, *, grace: timedelta = DEFAULT_GRACE) -> None:
+        self._grace_s = grace.total_seconds()
         self._folder = db.with_name(db.name + ".wake")
         self._boot: UUID | None = None
         self._held: list[int] = []
@@ -134,7 +136,7 @@ class FilePresence:
     async def _took_again(self, boot: UUID) -> bool:
         """Whether a living holder has its lock again after the grace."""
         done = asyncio.Event()
-        asyncio.get_running_loop().call_later(GRACE_S, done.set)
+        asyncio.get_running_loop().call_later(self._grace_s, done.set)
         await done.wait()
         try:
             handle = os.open(self.path(boot), os.O_RDWR | os.O_CLOEXEC)

@@ -22,6 +22,7 @@ from duly.core.schedules import Backlog, Declared, Definition, ScheduleRow
 from duly.core.states import ScheduleVerb
 from duly.core.verdicts import VerdictRange
 from duly.stores.base import (
+    DEFAULT_GRACE,
     DEFAULT_LEASE,
     Filled,
     Fired,
@@ -116,8 +117,8 @@ class _Base:
         link = Link(self.path, self._clock)
         return SqliteLine(link, self._witness, self._waker.tell_from_thread)
 
-    def presence(self) -> Presence | None:
-        return FilePresence(self.path) if supported() else None
+    def presence(self, grace: timedelta = DEFAULT_GRACE) -> Presence | None:
+        return FilePresence(self.path, grace=grace) if supported() else None
 
     def listen(self, heard: Callable[[WakeUp], None]) -> Callable[[], None]:
         return self._waker.listen(heard)

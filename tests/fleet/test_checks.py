@@ -1,0 +1,136 @@
+"""The checkers of the trials can fail: each kind of wrong is seen, and counted by key.
+
+A checker that never bites would call any run of a trial good. So every kind of loss, doubling
+and invention is put before it once, beside what is right.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from chaos.checks import judge_attempts, judge_flow, judge_schedule
+from chaos.journal import Journal, Line, Pen
+from chaos.report import Report, percentile
+from duly.core.runs import Origin, RunView
+from duly.core.states import RunState
+from duly.core.verdicts import Verdict, VerdictRange
+
+DAY = datetime(2026, 11, 1, tzinfo=UTC)
+A, B = UUID(int=1), UUID(int=2)
+
+
+def at(*seconds: int) -> list[datetime]:
+    return [DAY + timedelta(seconds=one) for one in seconds]
+
+
+def fired(first: int, last: int, count: int, verdict: Verdict = Verdict.FIRED) -> VerdictRange:
+    return VerdictRange(first=at(first)[0], last=at(last)[0], count=count, verdict=verdict)
+
+
+DUE = (1, 2, 3)
+WHOLE = (fired(1, 3, 3),)
+SCHEDULES = [
+    ("all fired", WHOLE, (1, 2, 3), {}),
+    ("one judged", (fired(1, 2, 2), fired(3, 3, 1, Verdict.SKIPPED)), (1, 2), {"other": 1}),
+    ("no verdict", (fired(1, 2, 2),), (1, 2), {"lost": 1}),
+    ("a verdict without its run", WHOLE, (1, 2), {"lost": 1}),
+    ("two runs", WHOLE, (1, 2, 2, 3), {"doubled": 1}),
+    ("two verdicts", (fired(1, 2, 2), fired(2, 3, 2)), (1, 2, 3), {"doubled": 1}),
+    ("a run of nothing", WHOLE, (1, 2, 3, 4), {"invented": 1}),
+    ("a count too high", (fired(1, 3, 4),), (1, 2, 3), {"invented": 1}),
+    (
+        "lost and doubled do not cancel out",
+        (fired(1, 2, 2),),
+        (1, 1, 2),
+        {"lost": 1, "doubled": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "runs", "wrong"), [c[1:] for c in SCHEDULES], ids=[c[0] for c in SCHEDULES]
+)
+def test_occurrences_are_compared_by_key(
+    ranges: tuple[VerdictRange, ...], runs: tuple[int, ...], wrong: dict[str, int]
+) -> None:
+    seen = judge_schedule(at(*DUE), ranges, at(*runs))
+    names = ("lost", "doubled", "invented", "other")
+    assert {n: getattr(seen, n) for n in names if getattr(seen, n)} == wrong
+
+
+def view(run: UUID, epoch: int = 1, state: RunState = RunState.SUCCEEDED) -> RunView:
+    return RunView(
+        id=run, task="work", queue="default", priority=0, args=b"{}", origin=Origin.CALL,
+        key=None, schedule=None, due=None, window_start=None, enqueued_at=DAY, state=state,
+        epoch=epoch, failures=0, deaths=0,
+    )  # fmt: skip
+
+
+def lines(*facts: tuple[str, UUID, int]) -> list[Line]:
+    return [
+        Line(kind, "w1", float(n), run, attempt) for n, (kind, run, attempt) in enumerate(facts)
+    ]
+
+
+GOOD = (("start", A, 1), ("end", A, 1))
+ATTEMPTS = [
+    ("done once", [view(A)], GOOD, {}),
+    (
+        "done again after a death",
+        [view(A, 2)],
+        (("start", A, 1), ("start", A, 2), ("end", A, 2)),
+        {"again": 1},
+    ),
+    ("one attempt in two hands", [view(A)], (*GOOD, *GOOD), {"started_twice": 1, "ended_twice": 1}),
+    ("never ended", [view(A, state=RunState.READY)], (), {"unended": 1}),
+    ("succeeded unworked", [view(A)], (("start", A, 1),), {"unworked": 1}),
+    (
+        "at work beside its successor",
+        [view(A, 2)],
+        (("start", A, 1), ("start", A, 2), ("end", A, 1), ("end", A, 2)),
+        {"again": 1, "at_once": 1},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("runs", "facts", "wrong"), [c[1:] for c in ATTEMPTS], ids=[c[0] for c in ATTEMPTS]
+)
+def test_attempts_are_compared_by_key(
+    runs: list[RunView], facts: tuple[tuple[str, UUID, int], ...], wrong: dict[str, int]
+) -> None:
+    seen = judge_attempts(runs, lines(*facts))
+    names = [n for n in seen.__struct_fields__ if n != "runs"]
+    assert {n: getattr(seen, n) for n in names if getattr(seen, n)} == wrong
+
+
+def test_what_went_in_is_compared_with_what_is_there() -> None:
+    flow = judge_flow({A}, {A}, {B})
+    assert (flow.lost, flow.invented) == (1, 1)
+
+
+def test_a_line_that_was_written_in_part_is_left_for_later(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    journal = Journal(tmp_path / "journal")
+    Pen(journal.path, "w1").write("start", run=A, attempt=1)
+    with journal.path.open("ab") as file:
+        file.write(b'{"kind": "en')
+    assert [one.kind for one in journal.read()] == ["start"]
+    with journal.path.open("ab") as file:
+        file.write(b'd", "worker": "w1", "at_s": 2.0}\n')
+    assert [one.kind for one in journal.read()] == ["end"]
+    assert journal.find("start", A, 1) is not None
+
+
+def test_a_report_tells_which_figures_break_a_promise() -> None:
+    report = Report(trial="storm", store="sqlite", figures=[])
+    report.note("kills", 7)
+    report.must_be("lost", 1, 0)
+    report.at_most("incidents", 3, 3)
+    assert report.wrong == ["lost: expected 0, got 1"]
+
+
+def test_percentiles_are_values_that_were_seen() -> None:
+    assert (percentile([3.0, 1.0, 2.0], 0.5), percentile([3.0, 1.0, 2.0], 0.99)) == (2.0, 3.0)

@@ -1,0 +1,108 @@
+"""The promises hold for real processes under real signals: the gate's share of each trial.
+
+Each trial is one of `chaos/`: it starts workers, does its worst, and comes back with figures. A
+test states that no figure breaks a promise; the figures are printed either way. What this machine
+cannot try is skipped with its reason.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.campaign import take
+from chaos.report import Report
+from chaos.scale import GATE
+from tests.servers import Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.timeout(180)]
+
+
+async def check(trial: str, server: Server | None) -> None:
+    """Take a trial; fail with every figure that is wrong, and with the workers' own words."""
+    report = await take(trial, server, GATE)
+    report.show()
+    if report.skipped:
+        pytest.skip(report.skipped)
+    must_be_as_promised(report)
+
+
+def must_be_as_promised(report: Report) -> None:
+    """Fail with every figure that is wrong, and with the workers' own words."""
+    if report.wrong:
+        pytest.fail("\n".join([*report.wrong, report.evidence]), pytrace=False)
+
+
+ON_BOTH = pytest.mark.parametrize("store", ["sqlite", "postgres"])
+ON_POSTGRES = pytest.mark.parametrize("store", ["postgres"])
+ON_SQLITE = pytest.mark.parametrize("store", ["sqlite"])
+
+
+@pytest.fixture
+def place(store: str, request: pytest.FixtureRequest) -> Server | None:
+    """The server for a trial on PostgreSQL, None for one on SQLite."""
+    return request.getfixturevalue("server") if store == "postgres" else None
+
+
+@ON_BOTH
+async def test_a_storm_of_kills_loses_and_doubles_nothing(place: Server | None) -> None:
+    await check("storm", place)
+
+
+@ON_BOTH
+async def test_a_dead_process_is_noticed_by_proof(place: Server | None) -> None:
+    await check("takeover", place)
+
+
+@ON_BOTH
+async def test_a_dead_container_is_noticed_by_its_fallen_locks(place: Server | None) -> None:
+    await check("takeover-apart", place)
+
+
+@ON_BOTH
+async def test_an_outage_under_load_loses_nothing_and_ends_nobody(place: Server | None) -> None:
+    await check("outage", place)
+
+
+@ON_POSTGRES
+async def test_an_absence_under_load_loses_nothing_and_ends_nobody(place: Server | None) -> None:
+    await check("absence", place)
+
+
+@ON_POSTGRES
+async def test_cut_connections_lose_nothing_and_bury_nobody_for_good(place: Server | None) -> None:
+    await check("cut-off", place)
+
+
+@ON_SQLITE
+async def test_a_full_disk_loses_nothing_and_ends_nobody(place: Server | None) -> None:
+    await check("full-disk", place)
+
+
+@ON_BOTH
+async def test_a_sleeper_is_fenced_and_comes_back(place: Server | None) -> None:
+    await check("zombie", place)
+
+
+@ON_BOTH
+async def test_a_rolling_restart_counts_no_death(place: Server | None) -> None:
+    await check("rolling", place)
+
+
+@ON_BOTH
+async def test_a_blocked_event_loop_keeps_its_lease(place: Server | None) -> None:
+    await check("blocked-loop", place)
+
+
+@ON_BOTH
+async def test_poison_is_set_aside_and_its_neighbours_go_on(place: Server | None) -> None:
+    await check("poison", place)
+
+
+@ON_POSTGRES
+async def test_a_clock_that_is_ahead_fires_nothing_early(place: Server | None) -> None:
+    await check("clocks", place)
+
+
+@ON_POSTGRES
+async def test_an_open_transaction_stops_nobody_else(place: Server | None) -> None:
+    await check("transaction", place)
