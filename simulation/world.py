@@ -129,7 +129,9 @@ class World:
         match event:
             case events.AttemptStarted() if engine is not None:
                 self.judge.started(process.name, engine.boot, event.run, event.epoch)
-            case events.LoopFailed():
+            case events.LoopFailed() if not event.error.startswith("TimeoutError"):
+                # A turn in which the process stood still misses its deadline, and may; that it
+                # never gives up for it is judged where it would end.
                 self.judge.breach(f"loop {event.loop} of {process.name} failed: {event.error}")
             case events.InstanceLostLease():
                 self.met("instance buried alive")

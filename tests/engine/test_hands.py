@@ -98,6 +98,25 @@ async def test_a_renewal_that_is_lost_prolongs_nothing_and_opens_the_gate(bench:
     assert hands.busy
 
 
+@in_time
+async def test_an_answer_about_an_old_boot_is_never_told_of_the_next(bench: Bench) -> None:
+    lease, hands, line = await make_lease(bench)
+    told: list[str] = []
+    first, second = bench.clock.new_id(), bench.clock.new_id()
+
+    class Slow(Line):
+        def renew(self, *_: object, **__: object) -> Renewal:
+            lease.bind(second, lambda: line, lambda renewal, named: told.append("second"))
+            return Renewal(alive=True)
+
+    lease.bind(first, Slow, lambda renewal, named: told.append("first"))
+    await hands.announce(bench.clock.new_id())
+    lease.beat()
+    await bench.past(0.1)
+    assert told == ["first"]
+    assert not lease.trusted
+
+
 # --- hands --------------------------------------------------------------------------------
 
 

@@ -76,6 +76,7 @@ class Almanac:
         self.ready = asyncio.Event()  # something may be claimable
         self.fleet = asyncio.Event()  # somebody came or went
         self.look = asyncio.Event()  # the horizon must be read again
+        self.readied_at = 0.0  # when somebody last said that something is ready
         self.emptied_at = 0.0  # when somebody last said that nothing is left to claim
         self.suspects = False
         self._ahead: tuple[datetime, float] | None = None  # store's clock, loop's clock
@@ -99,6 +100,7 @@ class Almanac:
     def hear(self, hint: WakeUp) -> None:
         """Act on a hint; called on the event loop, possibly for this process's own doing."""
         if hint.signal is Signal.READY:
+            self.readied_at = asyncio.get_running_loop().time()
             self.ready.set()
         elif hint.signal is Signal.DUE:
             self._sooner(hint.detail)

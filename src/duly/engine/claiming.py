@@ -39,6 +39,8 @@ SUSPECTS = -1
 
 TURN_S = 0.004
 """How long each place in the order waits for those before it."""
+DOUBT_S = 2.0
+"""How long an instance that skipped its turn believes that nothing was left."""
 
 
 class Room(msgspec.Struct):
@@ -135,17 +137,25 @@ class Claiming:
             await self.freed.wait()
 
     async def _await_turn(self) -> None:
-        """Let those before this instance in the order go first; skip if they left nothing."""
-        if self._hands.held or self._roster.alone:
-            return
-        rank = self._roster.rank(f"claim {self._lease.remaining_s // 10}")
-        if rank == 0:
-            return
-        heard = asyncio.get_running_loop().time()
-        await self._clock.pause(min(rank, 25) * TURN_S)
-        if self._almanac.emptied_at > heard:
+        """Let those before this instance in the order go first; skip if they left nothing.
+
+        Hints are coalesced, so one of emptiness may be older than a run that was heard of before
+        it, and whoever sent it may be full, or gone. So a skip is looked into after a while.
+        """
+        while not self._hands.held and not self._roster.alone:
+            rank = self._roster.rank(f"claim {self._lease.remaining_s // 10}")
+            if rank == 0:
+                return
+            heard = asyncio.get_running_loop().time()
+            await self._clock.pause(min(rank, 25) * TURN_S)
+            if self._almanac.emptied_at <= max(heard, self._almanac.readied_at):
+                return
             self._almanac.ready.clear()
-            await self._almanac.ready.wait()
+            try:
+                async with asyncio.timeout(DOUBT_S):
+                    await self._almanac.ready.wait()
+            except TimeoutError:
+                return
 
     async def turn(self) -> None:
         """Claim for each room that has place. Raises `StoreUnavailable` when the store is away."""
@@ -154,16 +164,17 @@ class Claiming:
         if self._suspect:
             return
         self._almanac.ready.clear()
-        left = False
+        left, taken = False, 0
         for number, room in enumerate(self.rooms):
             free = min(room.free(), BATCH)
             if free > 0 and self.open:
-                left |= await self._claim(number, room.tasks, free) >= free
+                claimed = await self._claim(number, room.tasks, free)
+                left, taken = left or claimed >= free, taken + claimed
             elif room.free() <= 0:
                 left = True
         if left:
             self._almanac.ready.set()
-        elif not self._roster.alone:
+        elif taken and not self._almanac.ready.is_set() and not self._roster.alone:
             await self._store.tell(WakeUp(Signal.EMPTY))
         if self._almanac.suspects and not self._hands.busy and not left:
             await self._claim_suspect()

@@ -156,7 +156,6 @@ class Engine:
         """Join the fleet; waits for a store that is away. Raises what cannot mend itself."""
         self._unlisten = self._store.listen(self.almanac.hear)
         await self._persistently(self._join)
-        self._begin_lease()
         self._keeper.start(self.lease.beat, self._plan.renewal.total_seconds())
         presenting: list[Loop] = [] if self.presenting is None else [self.presenting]
         self.supervisor.start(
@@ -208,6 +207,8 @@ class Engine:
             self._take_new_boot()
             return await self._join()
         await self._declare()
+        if self.claiming.boot != self.boot:
+            self._begin_lease()  # before its first claim: a renewal must speak for this boot
         for loop in (self.claiming, self.settling, self.looking):
             loop.boot = self.boot
         self.telling.back("starting")
@@ -355,7 +356,6 @@ class Engine:
             self.looking.dead.clear()
             self._let_go()
         await self._persistently(self._join)
-        self._begin_lease()
         self.joined = True
 
     def _let_go(self) -> None:

@@ -86,7 +86,9 @@ class Lease:
             self._on_loop(self._hands.reopen)
 
     def _renew(self, boot: UUID, held: list[tuple[UUID, int]], pending: list[UUID]) -> None:
-        sent = self._clock.monotonic()
+        # The answer is for whoever is bound now: meanwhile another boot may begin, and an "it is
+        # dead" about this one must not bury that one.
+        sent, answered = self._clock.monotonic(), self._answered
         try:
             if self._line is None:
                 assert self._open_line is not None, "bind comes first"
@@ -98,10 +100,10 @@ class Lease:
             return
         self.failures = 0
         self._doubts = max(0, self._doubts - 1)
-        if renewal.alive:
+        if renewal.alive and boot == self._boot:
             self.prolonged(sent)
-        if self._answered is not None:
-            self._on_loop(self._answered, renewal, dict(held))
+        if answered is not None:
+            self._on_loop(answered, renewal, dict(held))
 
     def _on_loop(self, call: Callable[..., None], *args: object) -> None:
         if self._loop is not None and not self._loop.is_closed():

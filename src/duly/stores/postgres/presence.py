@@ -68,11 +68,20 @@ class SessionPresence:
             return False
         async with self._taking:
             for place in range(len(self._holders)):
-                try:
-                    await self._take(place, self._boot)
-                except LOST:
-                    self._drop(place)
+                # A session that broke unnoticed is found out by the first try, made by the second.
+                if not await self._try_take(place):
+                    await self._try_take(place)
             return any(self._holders)
+
+    async def _try_take(self, place: int) -> bool:
+        if self._boot is None:
+            return False
+        try:
+            await self._take(place, self._boot)
+        except LOST:
+            self._drop(place)
+            return False
+        return True
 
     async def watch(self, boot: UUID) -> Proof | None:
         conn: asyncpg.Connection | None = None
@@ -124,9 +133,9 @@ class SessionPresence:
             self._healing = asyncio.get_running_loop().create_task(self._heal())
 
     async def _heal(self) -> None:
-        held = await self.holding()
+        await self.holding()
         self._healing = None
-        if not held and self._boot is not None:
+        if not all(self._holders) and self._boot is not None:
             asyncio.get_running_loop().call_later(HEAL_AGAIN_S, self._heal_again)
 
     def _heal_again(self) -> None:
