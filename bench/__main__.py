@@ -2,7 +2,7 @@
 
     python -m bench [--quick] [--line B,C] [--peers pgqueuer] [--rounds 3] [--lock]
 
-`make bench PEERS=pgqueuer` passes the peers through the environment; without any, Duly stands
+`make bench PEERS=pgqueuer ROUNDS=1` passes both through the environment; without any, Duly stands
 beside the machine's limit alone. Results go to bench/results as JSON lines, and a table is shown
 at the end. The exit code says whether everything ran, and never how fast.
 """
@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a hundredth of the work, no peers")
     parser.add_argument("--line", default="", help="lines to measure, with commas; all by default")
     parser.add_argument("--peers", default=os.environ.get("PEERS", ""), help="peers, with commas")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS", "3")))
     parser.add_argument("--lock", action="store_true", help="resolve locks/bench.txt anew, and end")
     asked = parser.parse_args()
     asked.lines = [one for one in asked.line.split(",") if one] or [*LINES, "L"]

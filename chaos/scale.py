@@ -18,5 +18,10 @@ class Scale(msgspec.Struct, frozen=True):
 
 GATE = Scale()
 
-QUICK = {"engine.lease": "2s", "engine.renewal": "400ms", "engine.margin": "400ms"}
-"""Settings under which a lease ends within a test."""
+QUICK = {
+    "engine.lease": "2s",
+    "engine.renewal": "400ms",
+    "engine.margin": "400ms",
+    "engine.presence": "1s",
+}
+"""Settings under which a lease ends within a test, and is seen to end."""

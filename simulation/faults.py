@@ -17,6 +17,7 @@ class Faults(msgspec.Struct, kw_only=True):
     lost_before: float = 0.0  # the verb never reached the store
     lost_after: float = 0.0  # it was done, and the answer was lost
     late: float = 0.0  # the caller gave up, and the store did it afterwards
+    late_renewal: float = 0.0  # as `late`; not drawn: the protocol of renewals does not bear it
     slow: float = 0.0  # it takes seconds
     kill_at_edge: float = 0.0  # the process dies between the commit and the answer
     pause_at_edge: float = 0.0  # it stands still there, often longer than its lease

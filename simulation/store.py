@@ -171,7 +171,7 @@ class SimLine:
             world.judge.renewed(self._process.name, boot, renewal)
             return renewal
 
-        if chance.random() < world.faults.late:
+        if world.faults.late_renewal and chance.random() < world.faults.late_renewal:
             world.loop.later_in(world.loop.world, chance.random() * 4, do)
             raise StoreUnavailable("renew: the connection was lost, and the store goes on")
         renewal = do()

@@ -1,4 +1,4 @@
-"""Write the reference pages that are made from tables: configuration, events, metrics.
+"""Write the reference pages that are made from code: configuration, events, metrics, faces.
 
 Without arguments the pages under docs/reference/ are written; with `--check` nothing is written,
 and the exit code is 1 when a page differs from what the tables say. The pages are the tables and
@@ -16,6 +16,9 @@ from duly.config import settings_table
 from duly.events import EventDoc, event_table
 from duly.server.metric_table import metrics_table
 from duly.server.tally import BUCKETS_S
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from gen_faces import commands, python
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -118,6 +121,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "events.md": events,
     "metrics.md": metrics,
+    "commands.md": commands,
+    "python.md": python,
 }
 
 

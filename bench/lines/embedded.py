@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -47,7 +48,7 @@ def _add_drain(results: Results, rates: list[float], *, slots: int, count: int) 
     results.add(line, "duly", rates, unit="runs/s", slots=slots or "default", count=count)
 
 
-def _on_a_file(slots: int, work) -> float:
+def _on_a_file(slots: int, work: Callable[[Fleet, Path], float]) -> float:
     with tempfile.TemporaryDirectory(prefix="duly-bench-") as folder:
         path = Path(folder) / "bench.db"
         with Fleet(DULY, f"sqlite:///{path}", slots=slots) as fleet:

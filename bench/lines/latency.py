@@ -5,6 +5,7 @@ The worker is idle and has run a job before. Intervals are uneven, so that no po
 
 from __future__ import annotations
 
+from bench.fleet import Line
 from bench.results import percentile
 from bench.scene import Scene
 
@@ -32,9 +33,9 @@ def measure(scene: Scene) -> None:
         scene.results.add("C enqueue called to started, p50", name, called, unit="ms")
 
 
-def _real(lines: list) -> list:
+def _real(lines: list[Line]) -> list[Line]:
     return [one for one in lines if one.key >= 0]
 
 
-def _started(lines: list) -> int:
+def _started(lines: list[Line]) -> int:
     return len({one.key for one in _real(lines)})

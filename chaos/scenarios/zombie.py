@@ -7,9 +7,9 @@ fence, it comes back as a new boot, and the death that was counted for it is tak
 from __future__ import annotations
 
 import signal
+from uuid import UUID
 
-from chaos.fleet import Worker
-from chaos.journal import now_s
+from chaos.journal import Line, now_s
 from chaos.places import Place
 from chaos.report import Report
 from chaos.scale import QUICK, Scale
@@ -20,6 +20,7 @@ from duly.core.states import RunState, RunVerb
 
 INSTANCES = 3
 FIRST_MS = 3000
+SETTLED_S = 0.15
 
 
 async def try_it(place: Place, scale: Scale) -> Report:
@@ -60,31 +61,39 @@ async def try_it(place: Place, scale: Scale) -> Report:
     return report
 
 
-async def _freeze(trial: Trial, worker: Worker) -> None:
-    """Stop a worker that is not in the middle of a write to a file that all share.
+async def _freeze_a_holder(trial: Trial, task: str) -> tuple[UUID, Line]:
+    """Stop whoever runs a fresh run; return the run and the line of its start.
 
-    SQLite cannot take the lock from a writer that sleeps: all others wait until it wakes. Then
-    nothing is taken over, and there is no zombie; so such a one is woken, and stopped again.
+    SQLite cannot take its lock from a writer that sleeps: all others wait until it wakes. Then
+    nothing is taken over, and there is no zombie; so such a one is woken, and another tried.
     """
     while True:
-        worker.signal(signal.SIGSTOP)
+        run = (await trial.ask(task, first_ms=FIRST_MS, ms=1500)).id
+        began = await until(
+            lambda run=run: trial.journal.find("start", run, 1),  # type: ignore[misc]
+            within_s=60,
+            what="a run to start",
+        )
+        await pause(SETTLED_S)
+        sleeper = trial.fleet.by_name(began.worker)
+        sleeper.signal(signal.SIGSTOP)
         if await trial.place.is_writable():
-            return
-        worker.signal(signal.SIGCONT)
+            return run, began
+        sleeper.signal(signal.SIGCONT)
         trial.woken_at_once += 1
-        await pause(0.1)
+        await until(
+            lambda run=run: trial.journal.find("end", run),  # type: ignore[misc]
+            within_s=60,
+            what="its end",
+        )
 
 
 async def _stop_the_holder(trial: Trial, task: str) -> tuple[RunView, Answer]:
     """Let a holder sleep through its lease; return the run, and what a word of its name got."""
-    run = (await trial.ask(task, first_ms=FIRST_MS, ms=1500)).id
-    began = await until(
-        lambda: trial.journal.find("start", run, 1), within_s=60, what="a run to start"
-    )
+    run, began = await _freeze_a_holder(trial, task)
     sleeper = trial.fleet.by_name(began.worker)
     boot = (await trial.client.run(run)).boot
     assert boot is not None, "a running run has a holder"
-    await _freeze(trial, sleeper)
     try:
         await until(
             lambda: trial.journal.find("start", run, 2), within_s=60, what="the next attempt"

@@ -1,4 +1,8 @@
-"""A task as its user sees it: still the function it was, and a way to ask for runs of it."""
+"""A task as its user sees it: still the function it was, and a way to ask for runs of it.
+
+Arguments are checked against the function's annotations when a run is asked for, so that a
+mistake is the caller's at once. Nothing here runs anything but the plain function itself.
+"""
 
 from __future__ import annotations
 
