@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from collections.abc import Callable
 
 from bench import cron, limits
@@ -56,6 +58,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Measure what was asked for."""
+    # Being asked to end must end servers and workers too, and the default action would not.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     asked = parse()
     if asked.lock:
         make_lock()

@@ -29,7 +29,7 @@ def measure(scene: Scene) -> None:
         ("I SQLite, enqueue_many of 1,000", ("--count", many, "--many", 1000)),
     )
     for line, options in ways[: scene.some(3, 1)]:
-        rates = [_on_a_file(0, lambda fleet, path, o=options: fleet.put(*o)) for _ in _turns(scene)]
+        rates = [_put(options) for _ in _turns(scene)]
         scene.results.add(line, "duly", rates, unit="runs/s")
     count = scene.some(30_000, 300)
     for slots in DULY.slots[: scene.some(9, 1)]:
@@ -48,6 +48,10 @@ def _add_drain(results: Results, rates: list[float], *, slots: int, count: int) 
     results.add(line, "duly", rates, unit="runs/s", slots=slots or "default", count=count)
 
 
+def _put(options: tuple[object, ...]) -> float:
+    return _on_a_file(0, lambda fleet, path: fleet.put(*options))
+
+
 def _on_a_file(slots: int, work: Callable[[Fleet, Path], float]) -> float:
     with tempfile.TemporaryDirectory(prefix="duly-bench-") as folder:
         path = Path(folder) / "bench.db"
@@ -61,7 +65,7 @@ def _drain(fleet: Fleet, path: Path, count: int) -> float:
     all_started = journal_bytes(count)
     fleet.until(lambda: fleet.marks() >= all_started, every=0.02)
     conn = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    fleet.until(lambda: conn.execute(DULY.ended).fetchone()[0] >= count)
+    fleet.until(lambda: conn.execute(DULY.ended).get >= count)
     ended = time.time()
     conn.close()
     starts = fleet.lines("S")

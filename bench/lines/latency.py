@@ -5,7 +5,9 @@ The worker is idle and has run a job before. Intervals are uneven, so that no po
 
 from __future__ import annotations
 
-from bench.fleet import Line
+from functools import partial
+
+from bench.fleet import Fleet, Line
 from bench.results import percentile
 from bench.scene import Scene
 
@@ -19,7 +21,7 @@ def measure(scene: Scene) -> None:
             with scene.fleet(product) as fleet:
                 fleet.start_idle()
                 fleet.put("--count", count, "--gap", 0.04)
-                fleet.until(lambda fleet=fleet: _started(fleet.lines("S")) >= count)
+                fleet.until(partial(_have_started, fleet, count))
                 starts = {one.key: one.at for one in fleet.lines("S")}
                 waits = [(starts[one.key] - one.at) * 1e3 for one in _real(fleet.lines("C"))]
                 calls = [(starts[one.key] - one.at) * 1e3 for one in _real(fleet.lines("B"))]
@@ -37,5 +39,5 @@ def _real(lines: list[Line]) -> list[Line]:
     return [one for one in lines if one.key >= 0]
 
 
-def _started(lines: list[Line]) -> int:
-    return len({one.key for one in _real(lines)})
+def _have_started(fleet: Fleet, count: int) -> bool:
+    return len({one.key for one in _real(fleet.lines("S"))}) >= count

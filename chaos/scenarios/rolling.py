@@ -13,6 +13,7 @@ from chaos.report import Report
 from chaos.scale import QUICK, Scale
 from chaos.trial import Trial, trial_of
 from chaos.waiting import pause, until, until_it
+from duly.core.runs import RunView
 from duly.core.states import RunState, RunVerb
 
 INSTANCES = 3
@@ -73,20 +74,23 @@ async def try_blocked_loop(place: Place, scale: Scale) -> Report:
     async with trial_of(report, place, settings=QUICK) as trial:
         trial.fleet.start(2)
         await trial.joined(2)
-        views = []
-        for _ in range(scale.pick(1, 10)):
-            run = (await trial.ask("block", ms=4500)).id
-            await until(lambda run=run: trial.journal.find("end", run), within_s=60, what="its end")  # type: ignore[misc]
-
-            async def settled(run=run) -> object:  # type: ignore[no-untyped-def]
-                view = await trial.client.run(run)
-                return view if view.state is not RunState.RUNNING else None
-
-            views.append(await until_it(settled, within_s=60, what="the answer to its end"))
+        views = [await _block(trial) for _ in range(scale.pick(1, 10))]
         kinds = trial.journal.count()
         report.note("times the loop was held for two leases", len(views))
-        kept = sum(view.epoch == 1 and view.state is RunState.SUCCEEDED for view in views)  # type: ignore[attr-defined]
+        kept = sum(view.epoch == 1 and view.state is RunState.SUCCEEDED for view in views)
         report.must_be("ended by the first attempt", kept, len(views))
         report.must_be("boots declared dead", kinds["instance.declared_dead"], 0)
         report.must_be("stale writes", kinds["run.stale"], 0)
     return report
+
+
+async def _block(trial: Trial) -> RunView:
+    """Hold one worker's event loop for two leases; return the run after its end was answered."""
+    run = (await trial.ask("block", ms=4500)).id
+    await until(lambda: trial.journal.find("end", run), within_s=60, what="its end")
+
+    async def settled() -> RunView | None:
+        view = await trial.client.run(run)
+        return view if view.state is not RunState.RUNNING else None
+
+    return await until_it(settled, within_s=60, what="the answer to its end")

@@ -40,6 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     queue: str | None = None
     priority: int | None = None
     expires_after: timedelta | None = None
+    asked_by: str | None = None
 
 
 class RunHandle:
@@ -106,6 +107,7 @@ class Client:
             expires_at=None if expires is None else (run_at or self._clock.now()) + expires,
             limit_key=task.limit_key,
             limit=task.limit,
+            asked_by=options.asked_by,
         )
 
     async def enqueue(self, runs: Sequence[NewRun], *, conn: Any = None) -> list[RunHandle]:
@@ -262,7 +264,9 @@ class Client:
         row = await self.schedule(name)
         now = await self._store.clock()
         due = previous_at_or_before(trigger_of(row.definition), now) or now
-        run = run_for(row.definition, due, origin=Origin.TRIGGER, run_id=self._clock.new_id())
+        run = run_for(
+            row.definition, due, origin=Origin.TRIGGER, run_id=self._clock.new_id(), by=by
+        )
         return (await self.enqueue([run]))[0]
 
     async def backfill(
@@ -289,17 +293,18 @@ class Client:
         if not dry_run:
             for start in range(0, len(wanted), DRAIN_CHUNK):
                 await self.enqueue(
-                    [self._backfilled(row, due) for due in wanted[start : start + DRAIN_CHUNK]]
+                    [self._backfilled(row, due, by) for due in wanted[start : start + DRAIN_CHUNK]]
                 )
         refused = tuple((due, why) for due, why in reasons.items() if why)
         return Backfill(runs=tuple(wanted), refused=refused, dry_run=dry_run)
 
-    def _backfilled(self, row: ScheduleRow, due: datetime) -> NewRun:
+    def _backfilled(self, row: ScheduleRow, due: datetime, by: str) -> NewRun:
         return run_for(
             row.definition,
             due,
             origin=Origin.BACKFILL,
             run_id=self._clock.new_id(),
+            by=by,
             key=f"backfill/{row.name}/{due.isoformat()}",
         )
 

@@ -110,7 +110,12 @@ class ImpossibleTransition(DulyBug):
 
 
 class WorkFailed(DulyError):
-    """A run that was waited for did not succeed; carries its last error as text."""
+    """A run that was waited for did not succeed; carries its last error as text.
+
+    Not permanent: who waits for a child that failed may fare better at another try.
+    """
+
+    permanent = False
 
 
 class WorkCancelled(DulyError):

@@ -357,7 +357,7 @@ def test_queueing_is_a_limit_of_one(
     one = definition(
         overlap=overlap, catch_up=CatchUp(mode=mode), limit_key=own, limit=3 if own else 0
     )
-    run = run_for(one, T0, origin=Origin.BACKFILL, run_id=UUID(int=1), key="k")
+    run = run_for(one, T0, origin=Origin.BACKFILL, run_id=UUID(int=1), by="ann", key="k")
     assert (run.limit_key, run.limit) == expected
     assert (run.key, run.due, run.window_start) == ("k", T0, T0 - MINUTE)
 

@@ -249,7 +249,7 @@ RUNS: list[tuple[Case, str, str]] = [
     (cancelled, "cancelled by anna: wrong day", "asked for by a call"),
     (expired, "expired at", "it had a deadline"),
     (keyed, "ready since", "under the key 'order-7'"),
-    (backfilled, "ready since", "backfilled for s of 2026-01-05"),
+    (backfilled, "ready since", "backfilled by hand for s of 2026-01-05"),
 ]
 
 

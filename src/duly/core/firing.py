@@ -221,11 +221,17 @@ def revise(row: ScheduleRow, definition: Definition, now: datetime) -> ScheduleR
 
 
 def run_for(
-    definition: Definition, due: datetime, *, origin: Origin, run_id: UUID, key: str | None = None
+    definition: Definition,
+    due: datetime,
+    *,
+    origin: Origin,
+    run_id: UUID,
+    by: str,
+    key: str | None = None,
 ) -> NewRun:
-    """Build a run for one occurrence asked for out of turn: by hand, or by a backfill."""
+    """Build a run for one occurrence that `by` asked for out of turn: a trigger, or a backfill."""
     run = _run(definition, due, _before(definition, due), origin=origin, run_id=run_id)
-    return msgspec.structs.replace(run, key=key, expires_at=None)
+    return msgspec.structs.replace(run, key=key, expires_at=None, asked_by=by)
 
 
 # --- the parts ----------------------------------------------------------------------------

@@ -48,6 +48,7 @@ class NewRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     due: datetime | None = None
     window_start: datetime | None = None
     parent: UUID | None = None
+    asked_by: str | None = None  # the person who asked, where one did
 
 
 class Reuse(StrEnum):
@@ -161,6 +162,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     cancel_requested: str | None = None
     limit_key: str | None = None
+    asked_by: str | None = None
     attempts: tuple[Attempt, ...] = ()
 
 

@@ -161,7 +161,6 @@ class Caretaking:
             return
         if self._settled:
             return
-        self._settled = True
         now = await self._store.clock()
         carried = {
             task
@@ -179,6 +178,7 @@ class Caretaking:
                     evidence={"schedule": row.name, "task": row.definition.task},
                 )
                 await open_incident(self._store, self._telling, incident)
+        self._settled = True
 
     async def _orphan(self) -> None:
         for name in await self._store.orphan(timedelta(minutes=10)):

@@ -228,7 +228,9 @@ class Store(Protocol):
         """Prolong the boot's lease to `now + lease`, and compare notes.
 
         Rows this boot holds that are neither in `held` nor of a claim in `pending` (claims
-        whose answer is still awaited) are released: their claim's answer was lost.
+        whose answer is still awaited) are released: their claim's answer was lost. What is
+        released is named by (run, epoch) as it was compared, so that a release which lands
+        late cannot touch what was claimed since.
         """
         ...
 

@@ -34,6 +34,7 @@ async def test_a_run_keeps_all_it_was_asked_with(world: World) -> None:
     run = world.new(
         args=b'{"n": 1}', queue="slow", priority=-7, key="k", limit_key="l", limit=2,
         run_at=world.now + DAY, expires_at=world.now + 2 * DAY, parent=world.new_id(),
+        asked_by="ann",
     )  # fmt: skip
     await world.store.enqueue([run], now=world.now)
     kept = (await world.store.snapshot())["run"][str(run.id)]
@@ -42,6 +43,7 @@ async def test_a_run_keeps_all_it_was_asked_with(world: World) -> None:
     assert (view.queue, view.priority, view.key, view.limit_key) == ("slow", -7, "k", "l")
     assert (view.state, view.wake_at) == (RunState.SCHEDULED, world.now + DAY)
     assert (view.enqueued_at, view.args) == (world.now, b'{"n": 1}')
+    assert view.asked_by == "ann"
 
 
 async def test_an_instant_that_has_passed_is_at_once(world: World) -> None:

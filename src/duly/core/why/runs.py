@@ -44,12 +44,12 @@ def _origin(run: RunView, fleet: Fleet) -> str:
             late = run.enqueued_at - run.due if run.due else timedelta(0)
             return f"caught up for the occurrence {occurrence}, {length_text(late)} late, at {at}"
         case Origin.TRIGGER:
-            return f"triggered by hand for {occurrence}, at {at}"
+            return f"triggered by {run.asked_by or 'hand'} for {occurrence}, at {at}"
         case Origin.BACKFILL:
-            return f"backfilled for {occurrence}, at {at}"
+            return f"backfilled by {run.asked_by or 'hand'} for {occurrence}, at {at}"
         case Origin.CALL:
             key = f" under the key {run.key!r}" if run.key else ""
-            return f"asked for by a call{key}, at {at}"
+            return f"asked for by {run.asked_by or 'a call'}{key}, at {at}"
 
 
 def _attempt(one: Attempt, fleet: Fleet) -> str:

@@ -362,6 +362,7 @@ class RunVerbs:
             window_start=asked.window_start,
             enqueued_at=identity.enqueued_at,
             limit_key=asked.limit_key,
+            asked_by=asked.asked_by,
             state=state,
             attempts=tuple(self.t.attempts.get(run, ())) if attempts else (),
             **self._standing(run),

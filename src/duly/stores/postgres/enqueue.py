@@ -62,7 +62,8 @@ class EnqueueVerbs(Ground):
 
 
 def _is_plain(run: NewRun) -> bool:
-    return run.key is None and run.run_at is None and run.limit_key is None and run.schedule is None
+    unusual = (run.key, run.run_at, run.limit_key, run.schedule, run.asked_by)
+    return all(one is None for one in unusual)
 
 
 def _plain_columns(runs: Sequence[NewRun]) -> list[list[Any]]:
@@ -287,16 +288,16 @@ select queue, priority, id, task, expires_at, enqueued_at from made
 
 _NEW_RUNS = """
   insert into duly_run (enqueued_at, id, task, args, queue, priority, origin, key, run_at,
-    expires_at, limit_key, max_running, schedule, due, window_start, parent)
+    expires_at, limit_key, max_running, schedule, due, window_start, parent, asked_by)
   select $1::timestamptz, d.id, coalesce(d.task, ($3)[1]), coalesce(d.args, ($4)[1]),
     coalesce(d.queue, ($5)[1]), coalesce(d.priority, ($6)[1]), coalesce(d.origin, ($7)[1]),
     d.key, d.run_at, d.expires_at, d.limit_key, coalesce(d.most, ($12)[1]), d.schedule, d.due,
-    d.window_start, d.parent
+    d.window_start, d.parent, d.asked_by
   from unnest($2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::smallint[], $7::text[],
     $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::int[], $13::text[],
-    $14::timestamptz[], $15::timestamptz[], $16::uuid[])
+    $14::timestamptz[], $15::timestamptz[], $16::uuid[], $17::text[])
     d (id, task, args, queue, priority, origin, key, run_at, expires_at, limit_key, most, schedule,
-      due, window_start, parent)
+      due, window_start, parent, asked_by)
   on conflict do nothing
 """
 

@@ -70,6 +70,7 @@ def _view(row: Any, attempts: tuple[Attempt, ...] = ()) -> RunView:
         error=row["error"],
         cancel_requested=row["cancel"],
         limit_key=row["limit_key"],
+        asked_by=row["asked_by"],
         attempts=attempts,
     )
 

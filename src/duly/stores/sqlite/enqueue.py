@@ -24,13 +24,13 @@ CHUNKS = (64, 16, 4, 1)
 
 _LEAN = "insert into duly_run (id, task, args, queue, priority, origin, enqueued_at) values "
 _FULL = """insert into duly_run (id, task, args, queue, priority, origin, enqueued_at, key, run_at,
-    expires_at, limit_key, max, schedule, due, window_start, parent) values """
+    expires_at, limit_key, max, schedule, due, window_start, parent, asked_by) values """
 _READY = """insert into duly_ready (queue, priority, id, task, epoch, failures, deaths, ready_at,
     expires_at) values """
 _ONCE = " on conflict (id) do nothing"
 
 INSERT_LEAN = {size: _LEAN + marks(size, 7) + _ONCE for size in CHUNKS}
-INSERT_FULL = {size: _FULL + marks(size, 16) + _ONCE for size in CHUNKS}
+INSERT_FULL = {size: _FULL + marks(size, 17) + _ONCE for size in CHUNKS}
 INSERT_READY = {
     size: _READY + ",".join(["(?,?,?,?,0,0,0,?,?)"] * size) for size in CHUNKS
 }  # of runs that were never claimed and have no limit
@@ -60,6 +60,7 @@ def _is_lean(run: NewRun) -> bool:
         and run.due is None
         and run.expires_at is None
         and run.parent is None
+        and run.asked_by is None
         and run.run_at is None
         and run.window_start is None
         and run.limit == 0
@@ -121,6 +122,7 @@ def _identity(run: NewRun, at: int) -> tuple[Any, ...]:
         micros_or_none(run.due),
         micros_or_none(run.window_start),
         run.parent.bytes if run.parent else None,
+        run.asked_by,
     )
 
 

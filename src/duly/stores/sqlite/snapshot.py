@@ -57,7 +57,7 @@ def _runs(tx: Tx) -> dict[str, Any]:
 
 
 _IDENTITIES = """select id, task, args, queue, priority, origin, key, run_at, expires_at,
-    limit_key, max, schedule, due, window_start, parent, enqueued_at from duly_run"""
+    limit_key, max, schedule, due, window_start, parent, asked_by, enqueued_at from duly_run"""
 
 
 def _identity(row: tuple[Any, ...]) -> Identity:
@@ -77,8 +77,9 @@ def _identity(row: tuple[Any, ...]) -> Identity:
         due=instant_or_none(row[12]),
         window_start=instant_or_none(row[13]),
         parent=uuid_or_none(row[14]),
+        asked_by=row[15],
     )
-    return Identity(asked, instant(row[15]))
+    return Identity(asked, instant(row[16]))
 
 
 def _places(tx: Tx) -> dict[str, Any]:

@@ -22,7 +22,8 @@ _COLUMNS = """r.id, r.task, r.queue, r.priority, r.args, r.origin, r.key, r.sche
     coalesce(e.failures, h.failures, l.failures, y.failures),
     coalesce(e.deaths, h.deaths, l.deaths, y.deaths),
     coalesce(e.reason, l.reason), l.wake_at, coalesce(e.boot, h.boot),
-    coalesce(e.started_at, h.claimed_at), e.ended_at, e.result, e.error, h.cancel"""
+    coalesce(e.started_at, h.claimed_at), e.ended_at, e.result, e.error, h.cancel,
+    r.asked_by"""
 _JOINS = """duly_run r
     left join duly_ended e on e.id = r.id
     left join duly_held h on h.id = r.id
@@ -123,5 +124,6 @@ def _view(row: Row, attempts: tuple[Attempt, ...]) -> RunView:
         result=row[21],
         error=row[22],
         cancel_requested=row[23],
+        asked_by=row[24],
         attempts=attempts,
     )

@@ -33,7 +33,8 @@ create table duly_run (
     schedule text collate "C",
     due timestamptz,
     window_start timestamptz,
-    parent uuid
+    parent uuid,
+    asked_by text
 ) with (autovacuum_vacuum_insert_scale_factor = 0.05);
 create unique index duly_run_occurrence on duly_run (schedule, due)
     where origin in ('clock', 'catch_up');

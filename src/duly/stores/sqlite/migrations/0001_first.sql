@@ -18,7 +18,8 @@ create table duly_run (
   schedule     text,
   due          integer,
   window_start integer,
-  parent       blob
+  parent       blob,
+  asked_by     text
 ) strict, without rowid;
 
 -- The second guard of "one run per occurrence"; the mark under the row's lock is the first.
