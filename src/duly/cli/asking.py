@@ -15,7 +15,7 @@ import msgspec
 from duly.app.explaining import Explaining
 from duly.cli.display import show_json
 from duly.cli.faults import FAILED, USAGE, Fault
-from duly.cli.session import app_options, asynchronous, find_app, opened, output_option
+from duly.cli.session import app_options, asynchronous, find_app, opened, output_option, person
 from duly.client import Options
 from duly.core.durations import parse_duration
 from duly.core.fleet import InstanceState
@@ -46,7 +46,7 @@ async def run(
     encoded = spec.encode((), read_arguments(pairs, document))
     delay = None if given["delay"] is None else parse_duration(given["delay"], what="--delay")
     limit = None if given["timeout"] is None else parse_duration(given["timeout"], what="--timeout")
-    options = Options(key=given["key"], delay=delay)
+    options = Options(key=given["key"], delay=delay, asked_by=person())
     async with opened(app, create=True):
         client = app.client
         [handle] = await client.enqueue([client.new_run(spec, encoded, options)])

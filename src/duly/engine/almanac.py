@@ -81,6 +81,7 @@ class Almanac:
         self.suspects = False
         self._ahead: tuple[datetime, float] | None = None  # store's clock, loop's clock
         self._on_cancel: Callable[[str], None] | None = None
+        self.concerned: Callable[[str], bool] = lambda boot: True
 
     def on_cancel(self, asked: Callable[[str], None]) -> None:
         """Call `asked` with a run's id when somebody asks for its cancelling."""
@@ -109,7 +110,8 @@ class Almanac:
         elif hint.signal is Signal.EMPTY:
             self.emptied_at = asyncio.get_running_loop().time()
         elif hint.signal is Signal.FLEET:
-            self.fleet.set()
+            if self.concerned(hint.detail):
+                self.fleet.set()
         elif hint.signal is Signal.CANCEL and self._on_cancel is not None:
             self._on_cancel(hint.detail)
 

@@ -94,6 +94,7 @@ class Claiming:
         self.pace = Pace()
         self.buried: Callable[[], None] = lambda: None
         self.claimed: Callable[[Holding], None] = lambda holding: None
+        self.began: Callable[[], None] = lambda: None
         self._unanswered: dict[int, UUID] = {}  # room -> the claim that is to be sent again
         self._suspect = False  # a suspect is in hand, alone
 
@@ -219,6 +220,8 @@ class Claiming:
             self.buried()
             return 0
         self._lease.prolonged(sent)
+        if answer.runs and not self._hands.held:
+            self.began()
         taken = self._hands.take(claim, answer.runs)
         for holding in taken:
             self.claimed(holding)

@@ -47,6 +47,7 @@ from duly.events import Bus
 from duly.stores.base import Presence, Retention, Signal, Store, WakeUp
 
 HANDED_BACK_AFTER_S = 1.0
+HOLDING_TOLD_S = 10.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +97,9 @@ class Engine:
         self._keeper: Keeper = ports.keeper()
         self._unlisten: Any = None
         self.buried: list[UUID] = []  # boots of this process whose deaths are to be taken back
+        self._told_of_holding = -HOLDING_TOLD_S
+        self._telling_fleet: asyncio.Task[None] | None = None
+        self._tell_later: asyncio.TimerHandle | None = None
         self.stopping = False
         self.ready = False
         self.joined = True  # False from a burial until the new boot has joined
@@ -149,6 +153,8 @@ class Engine:
         self.looking.queues = self._plan.queues
         self.looking.tasks = tuple(self._plan.tasks)
         self.almanac.on_cancel(self._cancel_asked)
+        self.almanac.concerned = self.watching.concerns
+        self.claiming.began = self._began_to_hold
 
     # --- life -----------------------------------------------------------------------------
 
@@ -299,11 +305,35 @@ class Engine:
                 await self._presence.release()
         if self._unlisten is not None:
             self._unlisten()
+        if self._tell_later is not None:
+            self._tell_later.cancel()
         self.threads.stop()
         self.telling.emit(events.InstanceStopped(boot=self.boot, released=released))
         return released
 
     # --- what loops and the keeper report --------------------------------------------------
+
+    def _began_to_hold(self) -> None:
+        """Tell whoever must watch this boot's locks that there is something to watch for.
+
+        Where every other process can be seen by its descriptor, nobody needs to be told; nor
+        again so soon that they still watch.
+        """
+        if not self.watching.remote:
+            return
+        loop, now = asyncio.get_running_loop(), self._ports.clock.monotonic()
+        rest_s = self._told_of_holding + HOLDING_TOLD_S - now
+        if rest_s <= 0:
+            self._told_of_holding = now
+            news = WakeUp(Signal.FLEET, str(self.boot))
+            self._telling_fleet = loop.create_task(self._store.tell(news))
+        elif self._tell_later is None:
+            self._tell_later = loop.call_later(rest_s, self._still_holding)
+
+    def _still_holding(self) -> None:
+        self._tell_later = None
+        if self.hands.held:
+            self._began_to_hold()
 
     def _attempt_ended(self, holding: Holding, ending: Ending | None) -> None:
         self.claiming.freed.set()  # a thread may have returned whose run is long gone

@@ -70,10 +70,9 @@ class Telling:
                 events.RunStale(run=one.id, epoch=one.epoch, verb=ending.verb, task=one.task)
             )
             return
-        took = 0.0 if since is None else self._clock.monotonic() - since
-        event = _ending_event(holding, ending, took)
-        if event is not None and self._bus.wants(type(event)):
-            self._bus.emit(event)
+        if self._bus.wants(events.RUN_EVENTS[ending.verb]):
+            took = 0.0 if since is None else self._clock.monotonic() - since
+            self._bus.emit(_ending_event(holding, ending, took))
 
     def lost(self, holding: Holding, why: str) -> None:
         """A run was taken out of the hands."""
@@ -136,7 +135,7 @@ class Telling:
         self._bus.emit(event)
 
 
-def _ending_event(holding: Holding, ending: Ending, took: float) -> events.Event | None:
+def _ending_event(holding: Holding, ending: Ending, took: float) -> events.Event:
     one, why = holding.claimed, ending.reason or ""
     if ending.verb is RunVerb.COMPLETE:
         return events.RunCompleted(run=one.id, task=one.task, epoch=one.epoch, took_s=took)

@@ -73,7 +73,7 @@ class Watching:
         here = {one.boot: one for one in self._roster.others}
         for boot in self._descriptors.keys() - here.keys():
             self._descriptors.pop(boot)()
-        for boot in self._sessions.keys() - here.keys():
+        for boot in self._sessions.keys() - {one.boot for one in here.values() if one.held}:
             self._sessions.pop(boot).cancel()
         for one in here.values():
             if one.boot not in self._descriptors and one.boot not in self._sessions:
@@ -83,13 +83,25 @@ class Watching:
         stop = self._processes.watch(other, lambda: self._fell(other.boot, Proof.PROCESS))
         if stop is not None:
             self._descriptors[other.boot] = stop
-        elif self._presence is not None and self._is_next(other):
+        elif self._presence is not None and other.held and self._is_next(other):
             self._sessions[other.boot] = asyncio.get_running_loop().create_task(
                 self._watch_session(self._presence, other.boot)
             )
 
     def _is_next(self, other: Instance) -> bool:
         return self._roster.distance_after(other.boot) == 0
+
+    def concerns(self, boot: str) -> bool:
+        """Whether news of a boot that began to hold runs is for this instance to act on."""
+        if not boot:
+            return True
+        known = {str(one.boot): one for one in self._roster.others}
+        return boot not in known or self._is_next(known[boot])
+
+    @property
+    def remote(self) -> bool:
+        """Whether there are instances whose process cannot be seen from here."""
+        return any(one.boot not in self._descriptors for one in self._roster.others)
 
     async def _watch_session(self, presence: Presence, boot: UUID) -> None:
         try:

@@ -206,8 +206,6 @@ class ScheduleVerbs(RunVerbs):
             plan = plan_firing(row, self._last(row), at, new_id)
             fired += self._apply(plan, at)
             cancelled += [plan.cancel] if plan.cancel else []
-        if due:
-            self.t.tell(Signal.DUE)
         drained = self._drainable(at)[:limit]
         for key in drained:
             fired += self._apply_drain(key, plan_drain(self.t.backlogs[key], at, new_id), at)

@@ -25,7 +25,7 @@ from duly.core.runs import NewRun
 from duly.core.schedules import Backlog, ScheduleRow
 from duly.core.states import RunState
 from duly.core.verdicts import VerdictRange
-from duly.stores.base import Fired, Signal
+from duly.stores.base import Fired
 from duly.stores.postgres.enqueue import insert_clock_runs, states_of
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.moving import cancel_in
@@ -58,8 +58,6 @@ class FireVerbs(Ground):
             plans = [plan_firing(row, last[row.name], unit.now, new_id) for row in rows]
             await write_marks(unit, [plan.row for plan in plans])
             fired = await apply(unit, plans)
-            if rows:
-                unit.tell(Signal.DUE)
             drained, more_fired = await _drain(unit, limit, new_id)
             more = bool(len(rows) == limit or drained) and await _is_more(unit)
             return Fired(

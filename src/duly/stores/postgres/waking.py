@@ -10,6 +10,7 @@ that something may be ready and something may be due.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -24,6 +25,7 @@ from duly.stores.postgres.unit import Line
 Heard = Callable[[WakeUp], None]
 
 REST_S = 0.003
+LAST_WORDS_S = 0.25
 LONGEST_MESSAGE = 7000
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
@@ -54,7 +56,12 @@ class Bell:
             self.conn = conn
 
     async def close(self) -> None:
-        """End the connection and everything under way."""
+        """Say what is still unsaid, within a moment; end the connection and all under way."""
+        if self._pending or self._tasks:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await asyncio.gather(*self._tasks, return_exceptions=True)
+                    await self._send()
         self._closed.set()
         for task in list(self._tasks):
             task.cancel()

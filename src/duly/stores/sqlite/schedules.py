@@ -230,8 +230,6 @@ def fire(tx: Tx, new_id: NewId, limit: int, now: datetime | None) -> Fired:
         plan = plan_firing(row, _last(tx, row), at, new_id)
         fired += _apply(tx, plan, at)
         cancelled += [plan.cancel] if plan.cancel else []
-    if due:
-        tx.tell(Signal.DUE)
     drained = read_backlogs(tx, f"{_DRAINABLE} limit ?", us, limit)
     for backlog in drained:
         fired += _drain(tx, backlog, plan_drain(backlog, at, new_id), at)
