@@ -192,8 +192,8 @@ async def finish(app: Duly) -> None:
             break
         await asyncio.sleep(0.2)
     await app.client.pause(SCHEDULE, by="demo", reason="the show is over")
-    while await app.client.runs(RunFilter(state=RunState.RUNNING)):
-        await asyncio.sleep(0.1)
+    for view in await app.client.runs(RunFilter(schedule=SCHEDULE, limit=1000)):
+        await app.client.result(view.id, timeout=60)
 
 
 async def judge(

@@ -23,9 +23,9 @@ COMMANDS = f"""{NOTE}
 Listings take `-o table|json`; JSON is stable, with instants in RFC 3339, UTC. Settings may be given
 as flags, variables or files: see [configuration](configuration.md).
 
-Exit codes: 0 well, 1 no (it failed, or was refused), 2 wrong usage or an unknown name, 69 the store
-cannot be reached, 70 the supervisor gave up, 75 try again later, 78 wrong configuration; 130 and 143
-after a second signal.
+Exit codes: 0 well, 1 no (it failed, or was refused), 2 wrong usage or an unknown name, 69 the
+store cannot be reached, 70 the supervisor gave up, 75 try again later, 78 wrong configuration;
+130 and 143 after a second signal.
 """
 
 PYTHON = f"""{NOTE}

@@ -1,4 +1,8 @@
-"""Every page of documentation is true: its code runs, its links lead somewhere, its drawings hold."""
+"""Every page of documentation is true: its code runs, its links lead, its drawings hold.
+
+A snippet with `file=NAME` is written under that name and run; others must at least be Python
+whose imports exist. Pages that are made from code must be fresh.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +30,7 @@ def snippets() -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
-    broken = [
-        link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()
-    ]
+    broken = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert broken == []
 
 
@@ -38,9 +40,8 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     ids=lambda value: value if len(value) < 30 else value[:20].replace("\n", " "),
 )
 def test_a_snippet_is_python_that_imports_what_exists(page: str, name: str, code: str) -> None:
-    tree = ast.parse(code, filename=page, mode="exec", type_comments=False) if "await" not in code \
-        else compile(code, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)  # fmt: skip
-    for node in ast.walk(tree):
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+    for node in ast.walk(compile(code, page, "exec", flags)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("duly"):
             module = __import__(node.module or "", fromlist=[one.name for one in node.names])
             missing = [one.name for one in node.names if not hasattr(module, one.name)]

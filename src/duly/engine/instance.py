@@ -41,13 +41,12 @@ from duly.engine.settling import Settling
 from duly.engine.supervising import EXIT_GAVE_UP, Loop, Supervisor
 from duly.engine.telling import Telling
 from duly.engine.threads import Threads
-from duly.engine.watching import Presenting, Reaping, Watching
+from duly.engine.watching import TOLD_S, Presenting, Reaping, Watching
 from duly.errors import EnvironmentFailure, Refused
 from duly.events import Bus
 from duly.stores.base import Presence, Retention, Signal, Store, WakeUp
 
 HANDED_BACK_AFTER_S = 1.0
-HOLDING_TOLD_S = 10.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +96,7 @@ class Engine:
         self._keeper: Keeper = ports.keeper()
         self._unlisten: Any = None
         self.buried: list[UUID] = []  # boots of this process whose deaths are to be taken back
-        self._told_of_holding = -HOLDING_TOLD_S
+        self._told_of_holding = -TOLD_S
         self._telling_fleet: asyncio.Task[None] | None = None
         self._tell_later: asyncio.TimerHandle | None = None
         self.stopping = False
@@ -322,7 +321,7 @@ class Engine:
         if not self.watching.remote:
             return
         loop, now = asyncio.get_running_loop(), self._ports.clock.monotonic()
-        rest_s = self._told_of_holding + HOLDING_TOLD_S - now
+        rest_s = self._told_of_holding + TOLD_S - now
         if rest_s <= 0:
             self._told_of_holding = now
             news = WakeUp(Signal.FLEET, str(self.boot))

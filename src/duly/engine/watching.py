@@ -16,8 +16,8 @@ store by the boot's row; a wrong suspicion ends there, never in doubled work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from duly.core.clock import Clock
@@ -33,6 +33,12 @@ from duly.stores.base import Presence, Store
 
 TURN_S = 0.03
 """How long each place in the ring waits for those before it."""
+
+TOLD_S = 10.0
+"""How often at most a boot tells that it began to hold runs."""
+
+WATCHED_S = 3 * TOLD_S
+"""How long a boot's locks are watched after it was last known to hold runs."""
 
 AGAIN_S = 0.25
 """How long a takeover that the store did not answer waits before it is sent again."""
@@ -60,6 +66,7 @@ class Watching:
         self._descriptors: dict[UUID, Callable[[], None]] = {}
         self._sessions: dict[UUID, asyncio.Task[None]] = {}
         self._takeovers: set[asyncio.Task[None]] = set()
+        self._held_at: dict[UUID, float] = {}
 
     async def ready(self) -> None:
         """Wait until somebody came, went, or began to hold runs."""
@@ -73,17 +80,34 @@ class Watching:
         here = {one.boot: one for one in self._roster.others}
         for boot in self._descriptors.keys() - here.keys():
             self._descriptors.pop(boot)()
-        for boot in self._sessions.keys() - {one.boot for one in here.values() if one.held}:
+        for boot in self._sessions.keys() - self._worth_a_session(here):
             self._sessions.pop(boot).cancel()
         for one in here.values():
             if one.boot not in self._descriptors and one.boot not in self._sessions:
                 self._watch(one)
 
+        self._note_leases(now)
+
+    def _worth_a_session(self, here: Mapping[UUID, Instance]) -> set[UUID]:
+        """Who holds runs, or did lately: a boot tells only now and then that it holds again."""
+        at = self._clock.monotonic()
+        self._held_at.update({one.boot: at for one in here.values() if one.held})
+        for boot in [one for one in self._held_at if one not in here]:
+            del self._held_at[boot]
+        return {boot for boot, then in self._held_at.items() if at - then < WATCHED_S}
+
+    def _note_leases(self, now: datetime) -> None:
+        """See to it that the end of each holder's lease is not slept through."""
+        ends = [one.lease_until for one in self._roster.others if one.held and one.lease_until]
+        if ends:
+            in_s = (min(ends) - now).total_seconds()
+            self._almanac.expiry.no_later_than(asyncio.get_running_loop().time() + in_s)
+
     def _watch(self, other: Instance) -> None:
         stop = self._processes.watch(other, lambda: self._fell(other.boot, Proof.PROCESS))
         if stop is not None:
             self._descriptors[other.boot] = stop
-        elif self._presence is not None and other.held and self._is_next(other):
+        elif self._presence is not None and other.boot in self._held_at and self._is_next(other):
             self._sessions[other.boot] = asyncio.get_running_loop().create_task(
                 self._watch_session(self._presence, other.boot)
             )

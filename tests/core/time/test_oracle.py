@@ -2,8 +2,8 @@
 
 In the gate each zone gives one turn, and an odd one (a shift that is not one hour) where it has
 any; each turn is held against a few texts, most of them drawn for it and aimed at its hours.
-With DULY_TEST_SLOW=1 every turn of every zone from 2000 to 2040 is held against more texts; that takes
-about twenty minutes.
+With DULY_TEST_SLOW=1 every turn of every zone from 2000 to 2040 is held against more texts; that
+takes about twenty minutes.
 """
 
 from __future__ import annotations

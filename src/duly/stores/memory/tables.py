@@ -147,10 +147,10 @@ class Tables:
     def put_ended(self, run: UUID, state: RunState, now: datetime, **how: Any) -> None:
         """End a run that leaves `before`, one of its moving places, and free its slot."""
         before: Moving | None = how.pop("before")
-        holder: dict[str, Any] = {}
+        row: dict[str, Any] = {**_numbers(before)}
         if isinstance(before, Held):
-            holder = {"boot": before.boot, "started_at": before.claimed_at}
-        self.ended[run] = Ended(state, now, **(_numbers(before) | holder | how))
+            row |= {"boot": before.boot, "started_at": before.claimed_at}
+        self.ended[run] = Ended(state, now, **(row | how))
         self.free(run, now)
 
     def free(self, run: UUID, now: datetime) -> None:

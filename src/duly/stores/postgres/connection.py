@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from duly.errors import InvalidValue, StoreUnavailable
-from duly.stores.postgres.border import border
+from duly.stores.postgres.border import BROKEN, border
 
 SETTINGS = {
     "application_name": "duly",
@@ -102,8 +102,8 @@ class Pool:
                 whole = True
             except asyncio.CancelledError:
                 raise
-            except Exception:
-                whole = not conn.is_closed()
+            except Exception as error:
+                whole = not conn.is_closed() and not isinstance(error, BROKEN)
                 raise
             finally:
                 if whole and not self._closed and not conn.is_in_transaction():

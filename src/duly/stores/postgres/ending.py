@@ -257,7 +257,7 @@ locked as materialized (
     where h.id = d.id and h.boot is not distinct from $2
       and h.epoch = coalesce(d.epoch, ($4)[1])
       and h.limit_key is null
-    for update) h
+    offset 0) h
 ), gone as (
   delete from duly_held where ctid = any(array(select tid from locked)) returning id
 ), kept as (
