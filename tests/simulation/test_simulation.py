@@ -29,7 +29,7 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1001, 1007))
+@pytest.mark.parametrize("seed", [41, *range(1001, 1006)])  # 41 once spun while joining anew
 def test_a_fleet_keeps_its_promises(seed: int) -> None:
     outcome = live(seed)
     assert outcome.breaches == (), "\n".join(outcome.history[-60:])

@@ -30,6 +30,9 @@ from duly.stores.base import Signal, Store, WakeUp
 
 AHEAD_S = 0.1
 AHEAD_MOST = 1000
+UNFIT_S = 0.1
+"""How often an instance that may not claim at all looks whether it may."""
+
 UNSTARTED_S = 1.0
 """What was claimed ahead and did not start by then is handed back."""
 
@@ -124,6 +127,9 @@ class Claiming:
     async def ready(self) -> None:
         """Wait until something is said to be ready and there is room for it."""
         while True:
+            while self.boot is None or not self._lease.locked:
+                # Joining anew, or without locks: nothing may be claimed, nor asked for again.
+                await self._clock.pause(UNFIT_S)
             if self._suspect:
                 await self._hands.empty()
                 self._suspect, self._almanac.suspects = False, True

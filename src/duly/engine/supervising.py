@@ -105,6 +105,7 @@ class Supervisor:
                 if loop.name in self.stalled:
                     self.stalled.discard(loop.name)
                     self._watcher.back(loop.name)
+                await self._clock.pause(0)  # a turn that waited for nothing must not starve others
                 continue
             self.stalled.add(loop.name)
             await self._clock.pause(pause_s * (0.5 + self._clock.draw()))
