@@ -12,7 +12,7 @@ and still waits after a second is handed back to others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from uuid import UUID
 
 import msgspec
@@ -51,6 +51,10 @@ class Room(msgspec.Struct):
 
     tasks: tuple[str, ...]
     free: Callable[[], int]
+
+
+async def _nobody_cares() -> None:
+    """What is awaited when nobody was named to hear of it."""
 
 
 class Pace:
@@ -97,7 +101,7 @@ class Claiming:
         self.pace = Pace()
         self.buried: Callable[[], None] = lambda: None
         self.claimed: Callable[[Holding], None] = lambda holding: None
-        self.began: Callable[[], None] = lambda: None
+        self.began: Callable[[], Awaitable[None]] = _nobody_cares
         self._unanswered: dict[int, UUID] = {}  # room -> the claim that is to be sent again
         self._suspect = False  # a suspect is in hand, alone
 
@@ -218,6 +222,8 @@ class Claiming:
             self._lease.doubt()
             raise
         del self._unanswered[number]
+        if answer.runs and not self._hands.held:
+            await self.began()  # first: user code may block the event loop from its first line
         if boot != self.boot:
             self._hands.take(claim, ())
             return 0
@@ -226,8 +232,6 @@ class Claiming:
             self.buried()
             return 0
         self._lease.prolonged(sent)
-        if answer.runs and not self._hands.held:
-            self.began()
         taken = self._hands.take(claim, answer.runs)
         for holding in taken:
             self.claimed(holding)

@@ -47,6 +47,7 @@ from duly.events import Bus
 from duly.stores.base import Presence, Retention, Signal, Store, WakeUp
 
 HANDED_BACK_AFTER_S = 1.0
+TELLING_S = 0.25
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -312,7 +313,7 @@ class Engine:
 
     # --- what loops and the keeper report --------------------------------------------------
 
-    def _began_to_hold(self) -> None:
+    async def _began_to_hold(self) -> None:
         """Tell whoever must watch this boot's locks that there is something to watch for.
 
         Where every other process can be seen by its descriptor, nobody needs to be told; nor
@@ -320,19 +321,21 @@ class Engine:
         """
         if not self.watching.remote:
             return
-        loop, now = asyncio.get_running_loop(), self._ports.clock.monotonic()
+        now = self._ports.clock.monotonic()
         rest_s = self._told_of_holding + TOLD_S - now
         if rest_s <= 0:
             self._told_of_holding = now
-            news = WakeUp(Signal.FLEET, str(self.boot))
-            self._telling_fleet = loop.create_task(self._store.tell(news))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TELLING_S):
+                    await self._store.tell(WakeUp(Signal.FLEET, str(self.boot)))
         elif self._tell_later is None:
+            loop = asyncio.get_running_loop()
             self._tell_later = loop.call_later(rest_s, self._still_holding)
 
     def _still_holding(self) -> None:
         self._tell_later = None
         if self.hands.held:
-            self._began_to_hold()
+            self._telling_fleet = asyncio.get_running_loop().create_task(self._began_to_hold())
 
     def _attempt_ended(self, holding: Holding, ending: Ending | None) -> None:
         self.claiming.freed.set()  # a thread may have returned whose run is long gone

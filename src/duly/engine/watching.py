@@ -119,6 +119,8 @@ class Watching:
         """Whether news of a boot that began to hold runs is for this instance to act on."""
         if not boot:
             return True
+        if boot == str(self._roster.boot):
+            return False
         known = {str(one.boot): one for one in self._roster.others}
         return boot not in known or self._is_next(known[boot])
 

@@ -189,7 +189,8 @@ class Store(Protocol):
     async def tell(self, wake: WakeUp) -> None:
         """Send a hint of the caller's own to all who listen, this process included.
 
-        Best effort: it may be lost, and raises nothing when the store is away.
+        Returns once it is on its way: what blocks the event loop afterwards does not hold it
+        back. Best effort: it may be lost, and raises nothing when the store is away.
         """
         ...
 

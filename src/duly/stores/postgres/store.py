@@ -98,7 +98,7 @@ class PostgresStore(
         return self._bell.listen(heard)
 
     async def tell(self, wake: WakeUp) -> None:
-        self._bell.ring([wake])
+        await self._bell.say(wake)
 
     async def snapshot(self) -> dict[str, Any]:
         """Return all rows in the shape the agreement test compares."""

@@ -91,6 +91,11 @@ class Bell:
             self._resting = True
             self._spawn(self._send())
 
+    async def say(self, wake: WakeUp) -> None:
+        """Tell one thing at once; returns when the database has it, or cannot be told."""
+        self._tell_here([wake])
+        await self._notify(message([wake])[0])
+
     async def tell_within(self, line: Line, wakes: set[WakeUp]) -> None:
         """Tell from inside somebody's transaction: the database delivers it at their commit."""
         if wakes:
@@ -99,13 +104,16 @@ class Bell:
     async def _send(self) -> None:
         told, rest = message(self._pending)
         self._pending = rest
+        await self._notify(told)
+        asyncio.get_running_loop().call_later(REST_S, self._rested)
+
+    async def _notify(self, told: str) -> None:
         try:
             async with self.lock:
                 if self.conn is not None and not self.conn.is_closed():
                     await self.conn.fetch("select pg_notify($1, $2)", self._address.channel, told)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, BROKEN):
             pass  # a hint that is lost: the poll is the net
-        asyncio.get_running_loop().call_later(REST_S, self._rested)
 
     def _rested(self) -> None:
         self._resting = False
