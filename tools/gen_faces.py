@@ -40,7 +40,7 @@ def commands() -> str:
     """Return the page of all commands."""
     from duly.cli.command import cli
 
-    root = click.Context(cli, info_name="duly")
+    root = click.Context(cli, info_name="duly", **cli.context_settings)
     return COMMANDS + "".join(_command(cli, root))
 
 
