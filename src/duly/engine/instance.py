@@ -153,7 +153,7 @@ class Engine:
         self.looking.queues = self._plan.queues
         self.looking.tasks = tuple(self._plan.tasks)
         self.almanac.on_cancel(self._cancel_asked)
-        self.almanac.concerned = self.watching.concerns
+        self.almanac.concerned = self._fleet_news
         self.claiming.began = self._began_to_hold
 
     # --- life -----------------------------------------------------------------------------
@@ -312,6 +312,12 @@ class Engine:
         return released
 
     # --- what loops and the keeper report --------------------------------------------------
+
+    def _fleet_news(self, boot: str) -> bool:
+        """Whether to look at the fleet anew; when it changed, so did who watches whom."""
+        if not boot:
+            self._told_of_holding = -TOLD_S
+        return self.watching.concerns(boot)
 
     async def _began_to_hold(self) -> None:
         """Tell whoever must watch this boot's locks that there is something to watch for.

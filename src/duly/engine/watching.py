@@ -29,7 +29,7 @@ from duly.engine.ports import Processes
 from duly.engine.roster import Roster
 from duly.engine.telling import Telling
 from duly.errors import EnvironmentFailure
-from duly.stores.base import Presence, Store
+from duly.stores.base import Presence, Signal, Store, WakeUp
 
 TURN_S = 0.03
 """How long each place in the ring waits for those before it."""
@@ -37,7 +37,7 @@ TURN_S = 0.03
 TOLD_S = 10.0
 """How often at most a boot tells that it began to hold runs."""
 
-WATCHED_S = 3 * TOLD_S
+WATCHED_S = 300.0
 """How long a boot's locks are watched after it was last known to hold runs."""
 
 AGAIN_S = 0.25
@@ -92,9 +92,12 @@ class Watching:
         """Who holds runs, or did lately: a boot tells only now and then that it holds again."""
         at = self._clock.monotonic()
         self._held_at.update({one.boot: at for one in here.values() if one.held})
-        for boot in [one for one in self._held_at if one not in here]:
-            del self._held_at[boot]
-        return {boot for boot, then in self._held_at.items() if at - then < WATCHED_S}
+        self._held_at = {
+            boot: then
+            for boot, then in self._held_at.items()
+            if boot in here and at - then < WATCHED_S
+        }
+        return set(self._held_at)
 
     def _note_leases(self, now: datetime) -> None:
         """See to it that the end of each holder's lease is not slept through."""
@@ -116,13 +119,20 @@ class Watching:
         return self._roster.distance_after(other.boot) == 0
 
     def concerns(self, boot: str) -> bool:
-        """Whether news of a boot that began to hold runs is for this instance to act on."""
+        """Whether news of a boot that began to hold runs is for this instance to act on.
+
+        Being told is as good as having seen it: short work may be over by the time of a look,
+        and the next one is not told again so soon.
+        """
         if not boot:
             return True
         if boot == str(self._roster.boot):
             return False
         known = {str(one.boot): one for one in self._roster.others}
-        return boot not in known or self._is_next(known[boot])
+        if boot in known and not self._is_next(known[boot]):
+            return False
+        self._held_at[UUID(boot)] = self._clock.monotonic()
+        return True
 
     @property
     def remote(self) -> bool:
@@ -155,6 +165,8 @@ class Watching:
         self._sessions.pop(boot, None)
         self._telling.taken_over(taken, proof)
         self._almanac.fleet.set()
+        if taken.buried:
+            await self._store.tell(WakeUp(Signal.FLEET))
 
     async def _persist(self, boot: UUID, proof: Proof) -> TakenOver:
         while True:
