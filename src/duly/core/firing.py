@@ -29,7 +29,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.runs import NewRun, Origin
-from duly.core.schedules import Backlog, CatchUpMode, Definition, Overlap, ScheduleRow
+from duly.core.schedules import Backlog, CatchUpMode, Definition, Overlap, ScheduleRow, Source
 from duly.core.states import PLACE, Place, RunState, ScheduleState
 from duly.core.triggers import (
     Trigger,
@@ -216,6 +216,35 @@ def revise(row: ScheduleRow, definition: Definition, now: datetime) -> ScheduleR
         revision=row.revision + 1,
         fired_through=max(now, row.fired_through),
         next_fire=next_fire(definition, max(now, row.fired_through)) if active else None,
+        changed_at=now,
+    )
+
+
+def first_row(definition: Definition, owner: str, now: datetime) -> ScheduleRow:
+    """Return the row of a schedule that code declares for the first time: due from `now` on."""
+    return ScheduleRow(
+        name=definition.name,
+        owner=owner,
+        definition=definition,
+        digest=definition.digest(),
+        revision=1,
+        source=Source.CODE,
+        state=ScheduleState.ACTIVE,
+        fired_through=now,
+        next_fire=next_fire(definition, now),
+        created_at=now,
+        changed_at=now,
+    )
+
+
+def activated(row: ScheduleRow, now: datetime) -> ScheduleRow:
+    """Return the row as it goes on firing from its mark; nobody holds it back any more."""
+    return msgspec.structs.replace(
+        row,
+        state=ScheduleState.ACTIVE,
+        reason=None,
+        by=None,
+        next_fire=next_fire(row.definition, row.fired_through),
         changed_at=now,
     )
 

@@ -16,8 +16,9 @@ from duly.core.firing import (
     DrainPlan,
     FirePlan,
     LastRun,
+    activated,
+    first_row,
     last_run_of,
-    next_fire,
     plan_drain,
     plan_firing,
     plan_settle,
@@ -85,7 +86,7 @@ class ScheduleVerbs(RunVerbs):
         is_carried = row is not None and (name, row.digest) in carried
         answer = settle_declaration(row, digest, earlier=earlier, carried=is_carried)
         if row is None:
-            self.t.schedules[name] = _first(definition, owner, now)
+            self.t.schedules[name] = first_row(definition, owner, now)
         elif answer is Declared.ADOPTED:
             self._settle(row, new_id, now)
             self._activate(name, now)
@@ -114,15 +115,7 @@ class ScheduleVerbs(RunVerbs):
         return last_run_of(self.t.state_of(UUID(row.last_run)) if row.last_run else None)
 
     def _activate(self, name: str, now: datetime) -> None:
-        row = self.t.schedules[name]
-        self.t.schedules[name] = msgspec.structs.replace(
-            row,
-            state=ScheduleState.ACTIVE,
-            reason=None,
-            by=None,
-            next_fire=next_fire(row.definition, row.fired_through),
-            changed_at=now,
-        )
+        self.t.schedules[name] = activated(self.t.schedules[name], now)
 
     async def edit(
         self,
@@ -307,19 +300,3 @@ class ScheduleVerbs(RunVerbs):
             ),
             key=lambda one: one.first,
         )
-
-
-def _first(definition: Definition, owner: str, now: datetime) -> ScheduleRow:
-    return ScheduleRow(
-        name=definition.name,
-        owner=owner,
-        definition=definition,
-        digest=definition.digest(),
-        revision=1,
-        source=Source.CODE,
-        state=ScheduleState.ACTIVE,
-        fired_through=now,
-        next_fire=next_fire(definition, now),
-        created_at=now,
-        changed_at=now,
-    )

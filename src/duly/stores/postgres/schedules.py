@@ -16,7 +16,8 @@ import msgspec
 from duly.core.firing import (
     FirePlan,
     LastRun,
-    next_fire,
+    activated,
+    first_row,
     plan_settle,
     plan_unblock,
     revise,
@@ -237,7 +238,7 @@ class _Declaring:
         carried = row is not None and (name, row.digest) in self._carried
         answer = settle_declaration(row, digest, earlier=earlier, carried=carried)
         if row is None:
-            self._written.append(_first(definition, self._owner, self._now))
+            self._written.append(first_row(definition, self._owner, self._now))
         elif answer is Declared.ADOPTED:
             self._written.append(activated(self._settle(row), self._now))
         elif answer is Declared.REVISED:
@@ -291,39 +292,11 @@ def _settle_plan(row: ScheduleRow, last: LastRun, now: datetime, new_id: NewId) 
     return plan_unblock(row, now)
 
 
-def activated(row: ScheduleRow, now: datetime) -> ScheduleRow:
-    """The row as it goes on firing from its mark."""
-    return msgspec.structs.replace(
-        row,
-        state=ScheduleState.ACTIVE,
-        reason=None,
-        by=None,
-        next_fire=next_fire(row.definition, row.fired_through),
-        changed_at=now,
-    )
-
-
 def _stopped(
     row: ScheduleRow, state: ScheduleState, *, by: str, reason: str, now: datetime
 ) -> ScheduleRow:
     return msgspec.structs.replace(
         row, state=state, next_fire=None, reason=reason, by=by, changed_at=now
-    )
-
-
-def _first(definition: Definition, owner: str, now: datetime) -> ScheduleRow:
-    return ScheduleRow(
-        name=definition.name,
-        owner=owner,
-        definition=definition,
-        digest=definition.digest(),
-        revision=1,
-        source=Source.CODE,
-        state=ScheduleState.ACTIVE,
-        fired_through=now,
-        next_fire=next_fire(definition, now),
-        created_at=now,
-        changed_at=now,
     )
 
 

@@ -17,8 +17,9 @@ from duly.core.firing import (
     DrainPlan,
     FirePlan,
     LastRun,
+    activated,
+    first_row,
     last_run_of,
-    next_fire,
     plan_drain,
     plan_firing,
     plan_settle,
@@ -104,11 +105,11 @@ def _declare_one(
     is_carried = row is not None and (name, row.digest) in carried
     answer = settle_declaration(row, digest, earlier=earlier, carried=is_carried)
     if row is None:
-        put(tx, _first(definition, owner, now))
+        put(tx, first_row(definition, owner, now))
     elif answer in (Declared.ADOPTED, Declared.REVISED):
         row = _settle(tx, row, new_id, now)
         if row.state is ScheduleState.ORPHANED:
-            row = _activated(row, now)
+            row = activated(row, now)
         if answer is Declared.REVISED:
             row = msgspec.structs.replace(
                 revise(row, definition, now), owner=owner, source=Source.CODE
@@ -133,17 +134,6 @@ def _settle(tx: Tx, row: ScheduleRow, new_id: NewId, now: datetime) -> ScheduleR
 
 def _last(tx: Tx, row: ScheduleRow) -> LastRun:
     return last_run_of(state_of(tx, UUID(row.last_run).bytes) if row.last_run else None)
-
-
-def _activated(row: ScheduleRow, now: datetime) -> ScheduleRow:
-    return msgspec.structs.replace(
-        row,
-        state=ScheduleState.ACTIVE,
-        reason=None,
-        by=None,
-        next_fire=next_fire(row.definition, row.fired_through),
-        changed_at=now,
-    )
 
 
 def edit(
@@ -203,7 +193,7 @@ def move(
     after = advance(SCHEDULE_MOVES, row.state, verb)
     settled = _settle(tx, row, new_id, at)
     if after is ScheduleState.ACTIVE:
-        put(tx, _activated(settled, at))
+        put(tx, activated(settled, at))
     else:
         put(
             tx,
@@ -304,19 +294,3 @@ def orphan(tx: Tx, recent: timedelta, now: datetime | None) -> list[str]:
         )
         put(tx, orphaned)
     return [row.name for row in orphans]
-
-
-def _first(definition: Definition, owner: str, now: datetime) -> ScheduleRow:
-    return ScheduleRow(
-        name=definition.name,
-        owner=owner,
-        definition=definition,
-        digest=definition.digest(),
-        revision=1,
-        source=Source.CODE,
-        state=ScheduleState.ACTIVE,
-        fired_through=now,
-        next_fire=next_fire(definition, now),
-        created_at=now,
-        changed_at=now,
-    )
