@@ -118,6 +118,19 @@ class WorkFailed(DulyError):
     permanent = False
 
 
+class NotPerformed(DulyError):
+    """An effect was certainly not performed: raised by whoever performs it.
+
+    Its intent is withdrawn, and the run is tried again by its retry policy.
+    """
+
+    permanent = False
+
+
+class TooLate(NotPerformed):
+    """The send deadline of an effect had passed before its first byte."""
+
+
 class WorkCancelled(DulyError):
     """The run this code works for was cancelled, timed out, or taken away."""
 

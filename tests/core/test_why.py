@@ -242,7 +242,7 @@ RUNS: list[tuple[Case, str, str]] = [
     (suspect, "waits for an idle instance", "3 processes died while it ran"),
     (poison, "parked: poison: 4 processes died", "duly runs retry"),
     (parked_for_approval, "parked: approval", "a person has to approve it"),
-    (parked_uncertain, "parked: uncertain", "never guessed"),
+    (parked_uncertain, "parked: uncertain", "no effect of t is uncertain on record"),
     (handed_back, "ready since", "handed back at a stop"),
     (succeeded, "succeeded at 2026-01-05 00:00:02 +00:00 (now) on host:1", "asked for by a call"),
     (failed, "after 1 failure with 3 retries allowed: ValueError: no such luck", "duly runs show"),

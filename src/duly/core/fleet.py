@@ -54,6 +54,17 @@ class Proof(StrEnum):
     SESSION = "session lost"  # its locks fell, and it did not take them again in the grace
     LEASE = "lease expired"
 
+    def told(self, cause: str) -> str:
+        """Say the proof, and what is known of the cause."""
+        return f"{self.value}: {cause}" if cause else self.value
+
+
+def proven_gone(instance: Instance | None) -> bool:
+    """Whether a boot's process is known to have ended: nothing of it can wake up again."""
+    if instance is None or instance.state not in (InstanceState.DEAD, InstanceState.GONE):
+        return False
+    return (instance.reason or "").startswith(Proof.PROCESS.value)
+
 
 class TakenOver(msgspec.Struct, frozen=True):
     """What a takeover came to. `taken` is empty when someone else was first."""

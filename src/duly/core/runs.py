@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.states import RunState, RunVerb
+from duly.core.steps import Await, Note, Progress
 
 SUSPECT_QUEUE = "~suspect"
 """Queue of runs that were in flight at several deaths; an idle instance runs them alone."""
@@ -28,6 +29,8 @@ class Origin(StrEnum):
     CALL = "call"
     TRIGGER = "trigger"
     BACKFILL = "backfill"
+    CHILD = "child"  # another run started it
+    FORK = "fork"  # a person let a run go on anew, from one of its steps
 
 
 class NewRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -85,10 +88,15 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     window_start: datetime | None
     origin: Origin
     enqueued_at: datetime
+    parent: UUID | None = None
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """How one attempt ends. `verb` is one of `ENDING_VERBS`."""
+    """How one attempt ends. `verb` is one of `ENDING_VERBS`.
+
+    `note` is kept in the same commit, if the fence holds. `awaits` is what a waiting or parked
+    run is to be woken by; what has happened already makes it ready at once.
+    """
 
     run: UUID
     epoch: int
@@ -98,6 +106,14 @@ class Ending(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     reason: str | None = None  # of waiting, parking, cancelling, releasing
     delay_us: int | None = None  # retry or wait: microseconds until ready, by the store's clock
     limited: bool = False  # the run holds a slot of a concurrency limit
+    parent: UUID | None = None  # the run that may await this one's end
+    note: Note | None = None
+    awaits: tuple[Await, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the run itself is touched by its end."""
+        return not (self.limited or self.parent or self.note or self.awaits)
 
 
 ENDING_VERBS = frozenset(
@@ -163,6 +179,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested: str | None = None
     limit_key: str | None = None
     asked_by: str | None = None
+    parent: UUID | None = None
+    progress: Progress | None = None
     attempts: tuple[Attempt, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""Why is it so: evidence in, sentences out, for any run, schedule and occurrence.
+"""Why is it so: evidence in, sentences out, for any run, schedule, occurrence and effect.
 
 Whoever gathers the evidence asks a store; here it is only weighed. An explanation has a headline
 (how the thing stands), a chain of causes in the order in which they happened, and what helps, as
@@ -6,18 +6,37 @@ commands where there are any. Nothing is guessed: where the evidence cannot deci
 causes, the sentence names both. The present is part of the evidence, by the store's clock.
 """
 
+from duly.core.why.effects import explain_effect, told_line
 from duly.core.why.evidence import HASTE, Explanation, Fleet
 from duly.core.why.occurrences import OccurrenceEvidence, explain_occurrence
+from duly.core.why.remembered import (
+    EffectKnown,
+    Known,
+    command,
+    effect_words,
+    hidden,
+    progress_text,
+    value_text,
+)
 from duly.core.why.runs import explain_run
 from duly.core.why.schedules import explain_next, explain_schedule
 
 __all__ = [
     "HASTE",
+    "EffectKnown",
     "Explanation",
     "Fleet",
+    "Known",
     "OccurrenceEvidence",
+    "command",
+    "effect_words",
+    "explain_effect",
     "explain_next",
     "explain_occurrence",
     "explain_run",
     "explain_schedule",
+    "hidden",
+    "progress_text",
+    "told_line",
+    "value_text",
 ]

@@ -8,21 +8,37 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from duly.core.fleet import Instance
+from duly.core.fleet import Instance, Proof
 from duly.core.rules import DEATHS_TO_PARK, DEATHS_TO_SUSPECT
 from duly.core.runs import Attempt, Origin, RunView
 from duly.core.spoken import distance_text, instant_text, last_line, length_text
 from duly.core.states import RunState, RunVerb
 from duly.core.why.evidence import HASTE, SHOWN, Explanation, Fleet
+from duly.core.why.remembered import Known, told_known
+from duly.core.why.waits import told_wait
+
+NOTHING = Known()
+"""Stands for a run of which nothing was looked up."""
+
+_PROOFS = (
+    (Proof.PROCESS.value, ": interrupted in the middle of it"),
+    (Proof.SESSION.value, ": it lost its locks in the store and did not come back in the grace"),
+    (Proof.LEASE.value, ": it did not renew its lease; it died, froze, or was cut off"),
+)
+"""What each way of noticing a death says about it."""
+
+_SHORT = 120
+"""Characters of a reason that are told of each of many attempts."""
 
 _LIMIT = "limit:"
 _OWN_LIMIT = "schedule:"
 
 
-def explain_run(run: RunView, fleet: Fleet) -> Explanation:
-    """Say how a run stands, how that came about, and what helps."""
-    headline, more, helps = _STANDING[run.state](run, fleet)
-    causes = [_origin(run, fleet), *(_attempt(one, fleet) for one in run.attempts), *more]
+def explain_run(run: RunView, fleet: Fleet, known: Known = NOTHING) -> Explanation:
+    """Say how a run stands, how that came about, what is done already, and what helps."""
+    waits = told_wait(run, known, fleet)
+    headline, more, helps = waits or _STANDING[run.state](run, fleet)
+    causes = [_origin(run, fleet), *_attempts(run, fleet), *told_known(run, known, fleet), *more]
     return Explanation(
         subject=f"run {run.id} of {run.task}",
         headline=headline,
@@ -47,24 +63,43 @@ def _origin(run: RunView, fleet: Fleet) -> str:
             return f"triggered by {run.asked_by or 'hand'} for {occurrence}, at {at}"
         case Origin.BACKFILL:
             return f"backfilled by {run.asked_by or 'hand'} for {occurrence}, at {at}"
+        case Origin.CHILD:
+            return f"started by the run {run.parent}, at {at}"
+        case Origin.FORK:
+            return f"forked by {run.asked_by or 'hand'} from an earlier run, at {at}"
         case Origin.CALL:
             key = f" under the key {run.key!r}" if run.key else ""
             return f"asked for by {run.asked_by or 'a call'}{key}, at {at}"
+
+
+def _attempts(run: RunView, fleet: Fleet) -> list[str]:
+    """Tell the first attempts and the last ones; a run that waits often has very many."""
+    told = [_attempt(one, fleet) for one in run.attempts]
+    left_out = len(told) - 3 * SHOWN
+    if left_out <= 0:
+        return told
+    return [*told[:SHOWN], f"{left_out} more attempts", *told[-2 * SHOWN :]]
 
 
 def _attempt(one: Attempt, fleet: Fleet) -> str:
     who, took = fleet.who(one.boot), length_text(one.ended_at - one.started_at)
     began = f"attempt {one.epoch} ran on {who} from {instant_text(one.started_at, fleet.zone)}"
     if one.outcome is RunVerb.TAKE_OVER:
-        return f"{began}; taken over from {who} ({one.detail}) at {fleet.at(one.ended_at)}"
+        meant = next((said for proof, said in _PROOFS if (one.detail or "").startswith(proof)), "")
+        at = fleet.at(one.ended_at)
+        return f"{began}; taken over from {who} ({one.detail}) at {at}{meant}"
     ends = {
         RunVerb.RETRY: f"failed after {took}: {last_line(one.detail)}",
         RunVerb.FAIL: f"failed for good after {took}: {last_line(one.detail)}",
         RunVerb.RELEASE: f"handed back after {took}: {one.detail or 'at a stop'}",
-        RunVerb.WAIT: f"gave up its slot after {took} to wait: {one.detail or 'no reason given'}",
-        RunVerb.PARK: f"parked after {took}: {one.detail or 'no reason given'}",
+        RunVerb.WAIT: f"gave up its slot after {took} to wait: {_reason(one)}",
+        RunVerb.PARK: f"parked after {took}: {_reason(one)}",
     }
     return f"{began}; {ends.get(one.outcome, f'{one.outcome.value} after {took}')}"
+
+
+def _reason(one: Attempt) -> str:
+    return last_line(one.detail, _SHORT) if one.detail else "no reason given"
 
 
 def _scheduled(run: RunView, fleet: Fleet) -> _Standing:
@@ -198,12 +233,7 @@ def _parked(run: RunView, fleet: Fleet) -> _Standing:
             [f"what was in flight at {DEATHS_TO_PARK} deaths, at the last alone, is parked"],
             ["mend its task, then: " + go_on[0], go_on[1]],
         )
-    meanings = {
-        "uncertain": "nobody knows whether its effect was performed, and it is never guessed",
-        "approval": "a person has to approve it",
-    }
-    causes = [meanings[run.reason]] if run.reason in meanings else []
-    return f"parked: {run.reason or 'no reason given'}", causes, go_on
+    return f"parked: {run.reason or 'no reason given'}", [], go_on
 
 
 def _succeeded(run: RunView, fleet: Fleet) -> _Standing:
