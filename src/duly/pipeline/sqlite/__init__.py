@@ -1,0 +1,1 @@
+"""Enrolled tables in SQLite."""
