@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from hypothesis import strategies as st
+from hypothesis.stateful import Bundle
 
-from duly.core.runs import ENDING_VERBS, SUSPECT_QUEUE
+from duly.core.effects import Address
+from duly.core.runs import ENDING_VERBS, SUSPECT_QUEUE, Claimed, NewRun
 from duly.core.schedules import CatchUp, CatchUpMode, Definition, Overlap
 from duly.core.states import RunVerb, ScheduleVerb
+from duly.core.steps import APPROVAL, UNCERTAIN, Progress, StepKind
 from duly.stores.base import Retention
 from tests.stores.world import DAY, HOUR, MINUTE, T0
 
 SECOND = timedelta(seconds=1)
 Drawn = Mapping[str, Any]
+
+Attempted = tuple[UUID, Claimed]
+
+again = st.sampled_from([False, True])
+boots = Bundle("boots")
+runs = Bundle("runs")
+claims = Bundle("claims")
+claim_ids = Bundle("claim_ids")
 
 TASKS = ("t", "u")
 QUEUES = ("default", "b")
@@ -49,8 +61,20 @@ runs_asked = st.fixed_dictionaries(
         "limit_key": st.sampled_from(LIMIT_KEYS),
         "run_at": st.sampled_from([None, None, timedelta(0), 5 * SECOND, MINUTE]),
         "expires_at": st.sampled_from([None, None, None, 10 * SECOND, 2 * MINUTE]),
+        "parent": st.sampled_from([None, None, 0, 1, 3]),
     }
 )
+
+
+def run_of(asked: Drawn, run: UUID, now: datetime, parent: UUID | None) -> NewRun:
+    """The run that was drawn, as it is asked for now."""
+    how = {**asked, "parent": parent}
+    if not how["limit"]:
+        del how["limit"], how["limit_key"]
+    for part in ("run_at", "expires_at"):
+        how[part] = None if how[part] is None else now + how[part]
+    return NewRun(id=run, **how)
+
 
 TRIGGERS = (
     {"kind": "every", "interval": "1m"},
@@ -108,3 +132,58 @@ def ending_parts(verb: RunVerb, delay: int, text: bool) -> Drawn:
     if verb is RunVerb.RETRY or (verb is RunVerb.WAIT and text):
         parts["delay_us"] = delay
     return MappingProxyType(parts)
+
+
+# --- what outlasts an attempt -------------------------------------------------------------
+
+EVENTS = ("e", "f", "g", "h", "i", "j")
+TOPICS = ("m", "n")
+ADDRESSES = (Address("t", "pay", "x"), Address("t", "pay", "y: z"), Address("u", "mail", "x"))
+INTERVALS = (timedelta(0), 5 * SECOND, MINUTE)
+
+topics = st.sampled_from(TOPICS)
+events = st.sampled_from(EVENTS)
+addresses = st.sampled_from(ADDRESSES)
+park_reasons = st.sampled_from([UNCERTAIN, APPROVAL, "so", None])
+
+steps = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from("abc"),
+        "number": st.integers(0, 2),
+        "kind": st.sampled_from(sorted(StepKind)),
+        "value": st.sampled_from([b"1", b'"v"']),
+    }
+)
+progresses = st.builds(
+    Progress,
+    done=st.sampled_from([None, 3]),
+    note=st.sampled_from([None, "so"]),
+    published=st.integers(0, 1),
+)
+notes = st.fixed_dictionaries(
+    {
+        "steps": st.lists(steps, max_size=2),
+        "topics": st.lists(topics, max_size=2),
+        "runs": st.lists(runs_asked, max_size=2),
+        "progress": st.none() | progresses,
+    }
+)
+awaited = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["event", "run", "effect"]),
+        "pick": st.sampled_from(range(20)),
+        "group": st.sampled_from(["", "", "g"]),
+    }
+)
+entries = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(
+            ["intend", "intend", "confirm", "withdraw", "doubt", "sweep", "clear", "perform"]
+        ),
+        "address": addresses,
+        "pick": st.integers(0, 20),
+        "own": st.sampled_from([True, True, True, False]),
+        "wait": st.sampled_from(INTERVALS),
+        "bold": st.booleans(),
+    }
+)

@@ -16,34 +16,30 @@ from typing import Any
 from uuid import UUID
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
+from hypothesis.stateful import initialize, multiple, rule
 
 from duly.core.fleet import Incident, InstanceState, Proof
-from duly.core.runs import SUSPECT_QUEUE, Claimed, Ending, NewRun, RunFilter
+from duly.core.runs import SUSPECT_QUEUE, NewRun, RunFilter
 from duly.core.schedules import Definition
 from duly.core.states import RunState, RunVerb, ScheduleVerb
-from duly.errors import DulyBug
+from duly.errors import DulyBug, UnknownName
 from duly.stores.base import Retention
 from duly.stores.memory import MemoryStore
 from tests.stores import drawn
+from tests.stores.drawn import Attempted, again, boots, claim_ids, claims, runs
+from tests.stores.machine_lasting import LastingRules
 from tests.stores.promises import Promises
 from tests.stores.world import T0, ident, instance
 
-again = st.sampled_from([False, True])
-boots = Bundle("boots")
-runs = Bundle("runs")
-claims = Bundle("claims")
-claim_ids = Bundle("claim_ids")
-Attempted = tuple[UUID, Claimed]
-
 SAME_TWICE = frozenset(
     "register renew leave take_over come_back enqueue end cancel unpark revive declare edit"
-    " give_back move orphan open_incident close_incident".split()
+    " give_back move orphan open_incident close_incident keep emit fork outgoing relayed prove"
+    "".split()
 )
 """Verbs whose second sending must leave every row as the first did."""
 
 
-class Agreement(RuleBasedStateMachine):
+class Agreement(LastingRules):
     """Two stores in step. Subclasses say how the other one is made."""
 
     def __init__(self) -> None:
@@ -164,12 +160,20 @@ class Agreement(RuleBasedStateMachine):
     def leave(self, boot: UUID, resend: bool) -> None:
         self.send("leave", resend, boot)
 
-    @rule(boot=boots, proof=st.sampled_from(Proof), tick=drawn.ticks, resend=again)
-    def take_over(self, boot: UUID, proof: Proof, tick: timedelta, resend: bool) -> None:
+    @rule(
+        boot=boots,
+        proof=st.sampled_from(Proof),
+        cause=st.sampled_from(["", "killed"]),
+        tick=drawn.ticks,
+        resend=again,
+    )
+    def take_over(
+        self, boot: UUID, proof: Proof, cause: str, tick: timedelta, resend: bool
+    ) -> None:
         self.now += tick
         if proof is Proof.LEASE and (me := self.model.t.instances.get(boot)) is not None:
             proof = Proof.LEASE if me.lease_until else Proof.SESSION
-        self.send("take_over", resend, boot, proof)
+        self.send("take_over", resend, boot, proof, cause=cause)
 
     @rule(target=boots, times=st.integers(1, 4), tick=drawn.ticks)
     def die_in_a_row(self, times: int, tick: timedelta) -> Any:
@@ -202,12 +206,7 @@ class Agreement(RuleBasedStateMachine):
         return multiple(*(one.run for one in answers))
 
     def _run(self, asked: dict[str, Any]) -> NewRun:
-        how = dict(asked)
-        if not how["limit"]:
-            del how["limit"], how["limit_key"]
-        for part in ("run_at", "expires_at"):
-            how[part] = None if how[part] is None else self.now + how[part]
-        return NewRun(id=self.new_id(), **how)
+        return drawn.run_of(asked, self.new_id(), self.now, self.parent_of(asked["parent"]))
 
     @rule(
         target=claims,
@@ -266,7 +265,7 @@ class Agreement(RuleBasedStateMachine):
             boot = held[0][0]
             mine = [(run, epoch) for holder, run, epoch in held if holder == boot]
             endings = [
-                Ending(run=run, epoch=epoch, verb=verb, **drawn.ending_parts(verb, delay, text))
+                self.ending(run, epoch, verb, drawn.ending_parts(verb, delay, text))
                 for (run, epoch), verb in zip(mine, verbs, strict=False)
             ]
             self.send("end", resend, boot, endings)
@@ -278,7 +277,7 @@ class Agreement(RuleBasedStateMachine):
         """End an attempt of any age, by its own boot or a foreign one."""
         holder, claimed = attempt
         parts = drawn.ending_parts(verb, 1_000_000, True)
-        ending = Ending(run=claimed.id, epoch=claimed.epoch, verb=verb, **parts)
+        ending = self.ending(claimed.id, claimed.epoch, verb, parts)
         self.send("end", resend, holder if own else boot, [ending])
 
     @rule(
@@ -296,7 +295,7 @@ class Agreement(RuleBasedStateMachine):
         if held:
             run, row = held[pick % len(held)]
             parts = drawn.ending_parts(verb, 1_000_000, True)
-            ending = Ending(run=run, epoch=row.epoch + off, verb=verb, **parts)
+            ending = self.ending(run, row.epoch + off, verb, parts)
             self.send("end", resend, boot if off == 0 else row.boot, [ending])
 
     @rule(verb=st.sampled_from(["cancel", "unpark", "revive"]), run=runs, resend=again)
@@ -381,7 +380,7 @@ class Agreement(RuleBasedStateMachine):
             one = Incident(kind=kind, subject=subject, severity="info", summary="so")
             self.send("open_incident", True, one)
         else:
-            self.send("close_incident", True, kind, subject)
+            self.send("close_incident", True, kind, subject, note=subject.replace("a", ""))
 
     @rule(keep=drawn.retentions)
     def prune(self, keep: Retention) -> None:
@@ -416,6 +415,8 @@ async def _ask(store: Any, verb: str, args: tuple[Any, ...], how: dict[str, Any]
     """Send a verb; a bug that a store finds in itself is an answer to compare, and a failure."""
     try:
         return await getattr(store, verb)(*args, **how)
+    except UnknownName as unknown:
+        return str(unknown)
     except DulyBug as bug:
         raise AssertionError(f"{store.name}: {verb} found a bug: {bug}") from bug
 

@@ -12,14 +12,18 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+from duly.core.effects import UNCERTAIN as DOUBTED
+from duly.core.effects import Address, Effect
 from duly.core.firing import trigger_of
 from duly.core.runs import NewRun, Origin
 from duly.core.schedules import Backlog, ScheduleRow
-from duly.core.states import ScheduleState
+from duly.core.states import EffectState, EffectVerb, ScheduleState
+from duly.core.steps import of_event
 from duly.core.triggers import occurrences_between
 from duly.core.verdicts import UNCOUNTED, Verdict, VerdictRange
 from duly.stores.memory import MemoryStore
 
+UNCERTAIN, DONE = EffectState.UNCERTAIN, EffectState.DONE
 CLOCK = (Origin.CLOCK, Origin.CATCH_UP)
 LISTED = 5_000  # occurrences of one turn that are still looked at one by one
 
@@ -33,6 +37,7 @@ class Promises:
         self._owed: dict[str, set[datetime]] = {}
         self._seen: dict[str, ScheduleRow] = {}
         self._limits: dict[str, int] = {}
+        self._effects: dict[Address, Effect] = {}
 
     def heard(self, verb: str, answer: Any) -> None:
         """Note what a verb answered."""
@@ -48,6 +53,10 @@ class Promises:
         for row in self._t.schedules.values():
             self._schedule(row)
         self._seen = dict(self._t.schedules)
+        self._what_lasts()
+        for address, effect in self._effects.items():
+            self._one_performance(effect, self._t.effects.get(address))
+        self._effects = dict(self._t.effects)
 
     def _places(self) -> None:
         tables = (self._t.ready, self._t.held, self._t.later, self._t.ended)
@@ -65,10 +74,40 @@ class Promises:
             if self._t.run[run].asked.limit_key is not None
         }
         assert owned == admitted, "a slot without a run at work, or a run without its slot"
+        for run in self._t.run.values():  # a batch may ask for several limits under one key
+            key, limit = run.asked.limit_key or "", run.asked.limit
+            self._limits[key] = max(limit, self._limits.get(key, 0))
         for key, held in self._t.slots.items():
             most = max(self._t.limits[key], self._limits.get(key, 0))
             assert len(held) <= most, f"limit {key} was passed"
             self._limits[key] = most
+
+    def _what_lasts(self) -> None:
+        kept = {**self._t.steps, **self._t.progress, **self._t.awaits}
+        assert set(kept) <= set(self._t.run), "something is kept of a run that is forgotten"
+        awaited = {one.event for awaits in self._t.awaits.values() for one in awaits}
+        missed = awaited & {of_event(name) for name in self._t.events}
+        assert not missed, f"somebody still awaits what happened: {missed}"
+        doubts = {str(a) for a, row in self._t.effects.items() if row.state is UNCERTAIN}
+        told = {
+            one.subject
+            for one in self._t.incidents
+            if one.kind == DOUBTED and one.closed_at is None
+        }
+        assert doubts == told, "a doubt without its incident, or an incident without its doubt"
+
+    def _one_performance(self, before: Effect, after: Effect | None) -> None:
+        """An effect is open to another intent only by a word that it was not performed."""
+        if before.state is DONE:
+            assert after is None or (after.state, after.intent) == (DONE, before.intent)
+            assert after is None or before.receipt in (None, after.receipt), "a receipt was lost"
+        elif after is None or after.intent != before.intent:
+            words = {
+                one.verb
+                for one in self._t.audit
+                if (one.address, one.intent) == (before.address, before.intent)
+            }
+            assert words & {EffectVerb.WITHDRAW, EffectVerb.CLEAR}, "sent again by guess"
 
     def _once(self, asked: NewRun) -> None:
         if asked.origin not in CLOCK or asked.schedule is None or asked.due is None:

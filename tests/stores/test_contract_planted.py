@@ -19,13 +19,19 @@ from duly.core.fleet import Claim, Instance, InstanceState
 from duly.core.runs import Answer, Ending, Enqueued, NewRun, Reuse
 from duly.stores.memory import MemoryStore
 from duly.stores.memory.tables import Key, Tables
+from tests.stores import planted_lasting as lasting
 from tests.stores.contract import (
+    test_children,
     test_claim,
     test_deaths,
+    test_effects,
     test_end,
     test_enqueue,
+    test_events,
     test_firing,
     test_limits,
+    test_outbox,
+    test_steps,
 )
 from tests.stores.machine import Agreement
 from tests.stores.profiles import stories
@@ -135,6 +141,16 @@ async def freed_by_completing(world: World) -> None:
     await test_limits.test_every_way_out_frees_the_slot_and_admits_the_next(world, "complete")
 
 
+async def child_completed(world: World) -> None:
+    await test_children.test_every_end_of_a_child_wakes_who_awaits_it(
+        world, test_children.completed
+    )
+
+
+async def settled_by_a_receipt(world: World) -> None:
+    await test_effects.test_whoever_waits_for_an_intent_goes_on_when_it_settles(world, "confirm")
+
+
 Check = Callable[[World], Awaitable[None]]
 CAUGHT_BY_CONTRACT: list[tuple[type[MemoryStore], Check]] = [
     (ClaimsForTheDead, test_claim.test_a_boot_that_is_unknown_dead_or_gone_claims_nothing),
@@ -145,6 +161,40 @@ CAUGHT_BY_CONTRACT: list[tuple[type[MemoryStore], Check]] = [
     (MarkStands, test_firing.test_an_occurrence_fires_once),
     (ClaimsByAge, test_claim.test_higher_priority_goes_first_then_the_older_id),
     (NoFence, test_end.test_a_batch_answers_each_in_order),
+    (lasting.KeepsForAnyone, test_steps.test_a_note_without_its_fence_keeps_nothing),
+    (lasting.KeepsDeaths, test_steps.test_what_is_kept_is_progress_that_forgives_deaths),
+    (
+        lasting.NotesBeforeTheFence,
+        test_steps.test_the_note_of_an_ending_without_its_fence_is_not_kept,
+    ),
+    (lasting.LosesNotesOfEndings, test_steps.test_a_note_is_kept_in_the_commit_of_its_ending),
+    (lasting.DoublesMessages, test_outbox.test_a_message_that_is_sent_again_is_not_doubled),
+    (lasting.RelaysTogether, test_outbox.test_one_boot_relays_a_topic_until_its_lease_ends),
+    (
+        lasting.ForksTheStepItself,
+        test_steps.test_a_fork_remembers_the_steps_before_the_one_it_begins_at,
+    ),
+    (lasting.ForksWhatWorks, test_steps.test_a_run_at_work_or_unknown_is_not_forked),
+    (lasting.MissesWhatCameFirst, test_events.test_an_event_that_came_first_is_not_waited_for),
+    (lasting.WakesAtTheFirst, test_events.test_a_group_is_awaited_as_a_whole),
+    (lasting.ChildrenEndInSilence, child_completed),
+    (lasting.ResendsOnIntend, test_effects.test_anothers_live_intent_is_waited_for),
+    (lasting.IntendsUnfenced, test_effects.test_an_intent_without_its_fence_is_refused),
+    (lasting.WithdrawsAnothers, test_effects.test_nobody_withdraws_anothers_intent),
+    (
+        lasting.BelievesWithoutProof,
+        test_effects.test_not_performed_counts_only_when_the_sender_is_proven_gone,
+    ),
+    (lasting.DropsLateReceipts, test_effects.test_a_late_receipt_is_kept_and_ends_the_doubt),
+    (
+        lasting.ContradictsInSilence,
+        test_effects.test_a_receipt_against_somebodys_word_is_kept_and_told,
+    ),
+    (lasting.DoubtsInSilence, test_effects.test_a_late_withdrawal_ends_the_doubt),
+    (lasting.SettlesInSilence, settled_by_a_receipt),
+    (lasting.SweepsTheLiving, test_effects.test_the_sweep_doubts_what_is_not_live_any_more),
+    (lasting.DecidesBackwards, test_effects.test_a_batch_is_decided_in_order),
+    (lasting.ForgetsDoubts, test_effects.test_only_what_is_done_and_long_over_is_forgotten),
 ]
 
 
@@ -156,7 +206,18 @@ async def test_the_contract_catches(planted: type[MemoryStore], check: Check) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("planted", [NoFence, InsertsTwice, ForgetsKeys, KeepsKeysOfNothing])
+@pytest.mark.parametrize(
+    "planted",
+    [
+        NoFence,
+        InsertsTwice,
+        ForgetsKeys,
+        KeepsKeysOfNothing,
+        lasting.KeepsForAnyone,
+        lasting.ResendsOnIntend,
+        lasting.MissesWhatCameFirst,
+    ],
+)
 def test_the_machine_catches(planted: type[MemoryStore]) -> None:
     class Pair(Agreement):
         async def make(self) -> Any:

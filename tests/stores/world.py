@@ -11,11 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from duly.core.effects import DEADLINE, Address, Author, Confirm, Entry, Intend, Posted
 from duly.core.fleet import Instance, Proof, TakenOver
 from duly.core.ids import uuid7
-from duly.core.runs import Answer, Claimed, Ending, NewRun, RunView
+from duly.core.outbox import Message
+from duly.core.runs import Answer, Claimed, Ending, NewRun, Origin, RunView
 from duly.core.schedules import CatchUp, CatchUpMode, Declared, Definition, Overlap, ScheduleRow
 from duly.core.states import RunVerb, ScheduleVerb
+from duly.core.steps import Await, Event, Note, Step
 from duly.core.verdicts import Verdict
 from duly.stores.base import Fired
 
@@ -52,6 +55,17 @@ def minutely(name: str = "s", **how: Any) -> Definition:
     every = how.pop("every", "1m")
     how.setdefault("overlap", Overlap.ALLOW)
     return Definition(name=name, task="t", trigger={"kind": "every", "interval": every}, **how)
+
+
+def note(run: Claimed, *names: str, **how: Any) -> Note:
+    """A note of an attempt that keeps steps of these names, numbered from 0."""
+    steps = tuple(Step(name=name, number=i, value=b"[%d]" % i) for i, name in enumerate(names))
+    return Note(run=run.id, epoch=run.epoch, steps=steps, **how)
+
+
+def awaits(*events: str, group: str | None = None) -> tuple[Await, ...]:
+    """What is awaited: each for itself, or all of them as one group."""
+    return tuple(Await(one, str(i) if group is None else group) for i, one in enumerate(events))
 
 
 class World:
@@ -132,6 +146,60 @@ class World:
     async def state(self, run: UUID) -> str:
         """Return where a run stands, as text."""
         return (await self.view(run)).state.value
+
+    # --- what outlasts an attempt -----------------------------------------------------------
+
+    async def keep(self, boot: UUID, run: Claimed, *names: str, **how: Any) -> Answer:
+        """Keep one note."""
+        [answer] = await self.store.keep(boot, [note(run, *names, **how)], now=self.now)
+        return answer
+
+    async def steps(self, run: UUID) -> list[str]:
+        """Return the names of the steps that are remembered, in order."""
+        return [one.name for one in (await self.store.remembered(run)).steps]
+
+    async def child(self, parent: UUID, **how: Any) -> UUID:
+        """Enqueue a child of a run."""
+        return await self.enqueue(parent=parent, origin=Origin.CHILD, **how)
+
+    async def wait(
+        self, boot: UUID, run: Claimed, *awaited: Await, verb: RunVerb = RunVerb.WAIT, **how: Any
+    ) -> Answer:
+        """Let a run wait for what is named by `awaited`."""
+        return await self.end(boot, run, verb, awaits=awaited, **how)
+
+    async def emit(self, name: str, body: bytes = b"null") -> Answer:
+        """Emit an event, as bob."""
+        return await self.store.emit(Event(name=name, body=body, by="bob"), now=self.now)
+
+    def message(self, topic: str = "m", **how: Any) -> Message:
+        """A new message."""
+        return Message(id=self.new_id(), topic=topic, body=how.pop("body", b"1"), **how)
+
+    def author(self, boot: UUID, run: Claimed) -> Author:
+        """The fence of an attempt, as the author of an effect."""
+        return Author(run.id, boot, run.epoch)
+
+    async def post(self, entry: Entry) -> Posted:
+        """Post one entry."""
+        [answer] = await self.store.post([entry], now=self.now)
+        return answer
+
+    def intend(self, boot: UUID, run: Claimed, key: str = "k", **how: Any) -> Intend:
+        """A new intent to perform `t pay <key>`."""
+        how = {"intent": self.new_id(), "deadline": DEADLINE, "keep": 30 * DAY} | how
+        return Intend(address=Address("t", "pay", key), author=self.author(boot, run), **how)
+
+    @staticmethod
+    def confirm(sent: Intend, receipt: bytes = b'"ok"') -> Confirm:
+        """The receipt for an intent."""
+        return Confirm(
+            address=sent.address,
+            author=sent.author,
+            intent=sent.intent,
+            receipt=receipt,
+            keep=sent.keep,
+        )
 
     # --- schedules ------------------------------------------------------------------------
 

@@ -10,10 +10,11 @@ What holds for all of them:
   are aware UTC with microseconds.
 * Decisions are taken by `core`, inside the transaction that writes them.
 * Driver errors leave a store only as errors of `duly.errors`.
-* Locks are taken in one order: schedule, backlog, key, limit, instance, run (identity, then
-  `ready`, `later`, `held`, `ended`); within a kind by ascending id.
+* Locks are taken in one order: schedule, backlog, key, what is awaited, effect, limit, instance,
+  run (identity, then `ready`, `later`, `held`, `ended`); within a kind by ascending id.
 
 `memory.py` is the model: every other store must agree with it after any sequence of verbs.
+What outlasts an attempt (steps, messages, events, effects) is in `lasting.py`, and holds alike.
 A run is looked for in `ready`, `held`, `later`, `ended` with fresh snapshots until one hits,
 because it may move between two looks.
 """
@@ -33,8 +34,9 @@ from duly.core.runs import Answer, Ending, Enqueued, NewRun, RunFilter, RunView
 from duly.core.schedules import Backlog, Declared, Definition, ScheduleRow
 from duly.core.states import ScheduleVerb
 from duly.core.verdicts import VerdictRange
+from duly.stores.lasting import DEFAULT_LEASE as DEFAULT_LEASE
+from duly.stores.lasting import Lasting
 
-DEFAULT_LEASE = timedelta(seconds=15)
 DEFAULT_GRACE = timedelta(milliseconds=250)
 
 
@@ -69,6 +71,7 @@ class Signal(StrEnum):
     CANCEL = "cancel"  # a holder is asked to stop a run
     FLEET = "fleet"  # an instance came, went, or began to hold runs
     FIRED = "fired"  # what was due is handled; detail: the next instant, as ISO text, or empty
+    OUT = "out"  # messages wait to be relayed; detail: their topic
     EMPTY = "empty"  # somebody claimed all that was ready; whoever was about to, need not
 
 
@@ -86,6 +89,10 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     keys: int = 0
     instances: int = 0
     incidents: int = 0
+    effects: int = 0
+    events: int = 0
+    lines: int = 0  # of the audit of effects that are open again
+    limits: int = 0  # of which no run is known any more
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -143,7 +150,7 @@ class Presence(Protocol):
         ...
 
 
-class Store(Protocol):
+class Store(Lasting, Protocol):
     """What is remembered. One object per process; verbs may be called from one event loop."""
 
     name: str  # for people: the URL without secrets
@@ -240,9 +247,11 @@ class Store(Protocol):
         ...
 
     async def take_over(
-        self, boot: UUID, proof: Proof, *, now: datetime | None = None
+        self, boot: UUID, proof: Proof, *, cause: str = "", now: datetime | None = None
     ) -> TakenOver:
         """Declare a boot dead and move what it held on, by `core.rules.after_death`.
+
+        `cause` is what is known of why it died; attempts and instance say it with the proof.
 
         With `Proof.LEASE` only if its lease has ended by the store's clock. Runs whose
         cancelling was requested end as cancelled. Again, or too late: `buried` is False.
@@ -312,7 +321,11 @@ class Store(Protocol):
         in these hands, of which nothing was written. Retries and waits become ready after
         their delay by the store's clock. Frees the slots of limits and admits who waits.
         An ending that lets the run live on (retry, wait, park, release) ends it as cancelled
-        instead when its cancelling was requested.
+        instead when its cancelling was requested; it awaits nothing then.
+
+        A `note` is kept in the same commit. What a run awaits replaces what it awaited before;
+        when all of a group has come about already, it is made ready instead. The end of a run
+        that has a parent wakes whoever awaits it.
         """
         ...
 
@@ -459,8 +472,13 @@ class Store(Protocol):
         """Open an incident; False when one of the same kind and subject is open already."""
         ...
 
-    async def close_incident(self, kind: str, subject: str, *, now: datetime | None = None) -> bool:
-        """Close the open incident of a kind and subject; False when there is none."""
+    async def close_incident(
+        self, kind: str, subject: str, *, note: str = "", now: datetime | None = None
+    ) -> bool:
+        """Close the open incident of a kind and subject; False when there is none.
+
+        A `note` says what became of it, and is kept in the evidence as `closed`.
+        """
         ...
 
     async def incidents(self, *, only_open: bool = True) -> list[Incident]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from duly.core.effects import Withdraw
 from duly.core.fleet import Incident
 from duly.core.states import RunVerb
 from duly.stores.base import Filled, Retention
@@ -28,6 +29,14 @@ async def test_an_incident_opens_once_and_closes_once(world: World) -> None:
     assert await world.store.incidents() == []
     [kept] = await world.store.incidents(only_open=False)
     assert (kept.opened_at, kept.closed_at) == (opened, world.now)
+
+
+async def test_what_became_of_an_incident_is_kept_with_it(world: World) -> None:
+    await world.store.open_incident(incident("a"), now=world.now)
+    how = {"note": "all well", "now": world.now}
+    assert await world.twice(world.store.close_incident, "poison", "a", **how) == (True, False)
+    [kept] = await world.store.incidents(only_open=False)
+    assert kept.evidence == {"boot": "1", "closed": "all well"}
 
 
 async def test_an_incident_may_open_again_after_it_closed(world: World) -> None:
@@ -114,3 +123,23 @@ async def test_instances_that_hold_nothing_and_old_incidents_go(world: World) ->
     assert [one.boot for one in await world.store.instances()] == [fresh, busy]
     assert [one.subject for one in await world.store.incidents(only_open=False)] == ["open"]
     assert idle != busy
+
+
+async def test_what_became_of_an_open_effect_is_forgotten_after_the_history(world: World) -> None:
+    boot, run = await world.held()
+    sent = world.intend(boot, run)
+    await world.post(sent)
+    await world.post(Withdraw(address=sent.address, intent=sent.intent, why="no"))
+    assert (await world.store.prune(Retention(), now=world.turn(30 * DAY))).lines == 0
+    assert (await world.store.prune(Retention(), now=world.turn(1))).lines == 1
+    assert await world.store.audit(sent.address) == []
+
+
+async def test_a_limit_is_forgotten_with_the_last_run_that_has_it(world: World) -> None:
+    boot = await world.boot()
+    await world.enqueue(limit_key="fan", limit=1)
+    assert (await world.store.prune(Retention(), now=world.now)).limits == 0
+    await world.complete(boot, *await world.claim(boot))
+    gone = await world.store.prune(Retention(), now=world.turn(31 * DAY))
+    assert (gone.runs, gone.limits) == (1, 1)
+    assert await world.state(await world.enqueue(limit_key="fan", limit=1)) == "ready"

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from duly.core.fleet import Proof
+from duly.core.fleet import Horizon, Proof
 from duly.errors import StoreUnavailable
 from duly.stores.postgres import PostgresStore
 from tests.servers import Server, start_postgres
@@ -160,7 +160,7 @@ async def test_a_restarted_server_proves_nothing_and_the_store_heals(own_server:
     await asyncio.gather(store.close(), other.close())
 
 
-async def healed(store: PostgresStore) -> object:
+async def healed(store: PostgresStore) -> Horizon:
     """The first answer after a restart; what was sent on broken lines may be sent again."""
     for _ in range(10):
         try:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import asyncpg
 import pytest
 
+from duly.core.effects import EffectFilter, Entry, Outcome
 from duly.core.fleet import Proof
 from duly.core.runs import Ending, NewRun
-from duly.core.states import RunVerb
+from duly.core.states import EffectState, RunVerb
 from duly.errors import InvalidValue, Refused, StoreMismatch, StoreRefused, StoreUnavailable
-from duly.stores.postgres import PostgresStore
+from duly.stores.postgres import PostgresStore, migrate
 from tests.servers import Server
 from tests.stores.postgres.conftest import MakeStores
-from tests.stores.world import MINUTE, T0, World, ident, instance, minutely
+from tests.stores.world import MINUTE, T0, World, ident, instance, minutely, note
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("postgres")]
 
@@ -30,9 +32,23 @@ async def test_migrating_twice_changes_nothing_the_second_time(server: Server) -
     store = PostgresStore(server.empty_database(), schema="jobs")
     with pytest.raises(StoreMismatch, match="duly db migrate"):
         await store.open()
-    assert [await store.migrate(), await store.migrate()] == [("0001_first",), ()]
+    assert [await store.migrate(), await store.migrate()] == [("0001_first", "0002_lasting"), ()]
     assert (await store.open()).trusted
     await store.enqueue([new(1)])
+    assert await store.counts() == {"ready": 1}
+    await store.close()
+
+
+async def test_a_store_of_the_first_schema_goes_on_with_what_it_has(server: Server) -> None:
+    database = server.empty_database()
+    await statement(database, migrate.steps()[0][2])
+    await statement(database, "insert into duly_meta (schema_version, serves_from) values (1, 1)")
+    store = PostgresStore(database)
+    await store.enqueue([new(1)])
+    with pytest.raises(StoreMismatch, match="has schema 1"):
+        await store.open()
+    assert await store.migrate() == ("0002_lasting",)
+    assert (await store.open()).schema == 2
     assert await store.counts() == {"ready": 1}
     await store.close()
 
@@ -139,6 +155,28 @@ async def test_a_store_that_forgot_a_beat_is_not_trusted(
         await store.renew(ident(1), [], [])
 
 
+async def test_accepting_a_restored_store_doubts_what_was_on_its_way(
+    make_stores: MakeStores, database: str
+) -> None:
+    [store] = await make_stores(1)
+    world = World(store)
+    boot, run = await world.held()
+    for key in ("sent", "answered"):
+        intent = world.intend(boot, run, key)
+        assert (await world.post(intent)).outcome is Outcome.GO
+    await world.post(world.confirm(intent))
+    await statement(database, "update duly_meta set system_identifier = '1'")
+    await store.open()
+    for _ in range(2):
+        await store.accept("alice", "checked")
+        rows = await store.effects(EffectFilter())
+        assert {one.address.key: (one.state, one.why) for one in rows} == {
+            "sent": (EffectState.UNCERTAIN, "the store was restored: writes may be missing"),
+            "answered": (EffectState.DONE, ""),
+        }
+        assert [one.subject for one in await store.incidents()] == ["t pay sent"]
+
+
 # --- connections of others ------------------------------------------------------------------
 
 
@@ -214,3 +252,29 @@ async def test_batches_cost_a_fixed_number_of_statements(make_stores: MakeStores
         assert fired - ended <= 7
     assert costs == {5: [1, 1, 1], 50: [1, 1, 1]}
     assert world.now > T0
+
+
+async def test_what_is_remembered_costs_a_fixed_number_of_statements(
+    make_stores: MakeStores,
+) -> None:
+    [store] = await make_stores(1)
+    world = World(store)
+    boot = await world.boot()
+    costs = {}
+    for size in (5, 50):
+        await store.enqueue([world.new() for _ in range(size)], now=world.now)
+        got = await world.claim(boot, size)
+        intents = [world.intend(boot, one, f"{size}/{one.id}") for one in got]
+        receipts: list[Entry] = [world.confirm(one) for one in intents]
+        spent = [store._pool.sent]
+        await store.keep(
+            boot, [note(one, "a", "b", messages=(world.message(),)) for one in got], now=world.now
+        )
+        spent.append(store._pool.sent)
+        await store.post(intents, now=world.now)
+        spent.append(store._pool.sent)
+        await store.post(receipts, now=world.now)
+        spent.append(store._pool.sent)
+        costs[size] = [after - before for before, after in pairwise(spent)]
+        await world.complete(boot, *got)
+    assert costs == {5: [1, 3, 3], 50: [1, 3, 3]}

@@ -73,7 +73,7 @@ async def test_what_came_during_the_pause_is_told_after_it(tmp_path: Path) -> No
         await ear.until(READY)
         other._waker._cooling.add(READY)
         ear.heard.clear()
-        await other.enqueue([new(2)])
+        other._waker.tell([READY])  # no turn of the loop in between in which the pause could end
         assert other._waker._waiting == {READY: None}
         other._waker._cooled([READY])
         await ear.until(READY)

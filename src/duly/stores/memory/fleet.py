@@ -20,10 +20,11 @@ from duly.core.fleet import (
     Proof,
     Renewal,
     TakenOver,
+    proven_gone,
 )
 from duly.core.rules import DEATHS_TO_PARK, after_death
 from duly.core.runs import SUSPECT_QUEUE, Answer, Attempt
-from duly.core.states import RUN_MOVES, RunState, RunVerb, ScheduleState, advance
+from duly.core.states import RUN_MOVES, EffectState, RunState, RunVerb, ScheduleState, advance
 from duly.stores.base import DEFAULT_LEASE, Filled, Retention, Signal
 from duly.stores.memory.tables import Held, Later, Tables
 
@@ -160,7 +161,7 @@ class FleetVerbs:
         return len(held)
 
     async def take_over(
-        self, boot: UUID, proof: Proof, *, now: datetime | None = None
+        self, boot: UUID, proof: Proof, *, cause: str = "", now: datetime | None = None
     ) -> TakenOver:
         at = self._now(now)
         me = self.t.instances.get(boot)
@@ -169,21 +170,21 @@ class FleetVerbs:
         if proof is Proof.LEASE and me.lease_until is not None and me.lease_until > at:
             return TakenOver(boot, False)
         self.t.instances[boot] = msgspec.structs.replace(
-            me, state=InstanceState.DEAD, lease_until=None, reason=proof.value
+            me, state=InstanceState.DEAD, lease_until=None, reason=proof.told(cause)
         )
         ends: dict[str, list[UUID]] = {"ready": [], "parked": [], "cancelled": []}
         for run in self._held(boot):
-            ends[self._take(run, proof, at)].append(run)
+            ends[self._take(run, proof.told(cause), at)].append(run)
         taken = {where: tuple(runs) for where, runs in ends.items()}
         return TakenOver(boot, True, taken["ready"], taken["parked"], taken["cancelled"])
 
-    def _take(self, run: UUID, proof: Proof, now: datetime) -> str:
+    def _take(self, run: UUID, why: str, now: datetime) -> str:
         held = self.t.held.pop(run)
         if held.cancel is not None:
             state = advance(RUN_MOVES, RunState.RUNNING, RunVerb.CANCEL)
             self.t.put_ended(run, state, now, before=held, reason=held.cancel)
             return "cancelled"
-        self.t.note_attempt(run, held, RunVerb.TAKE_OVER, now, proof.value)
+        self.t.note_attempt(run, held, RunVerb.TAKE_OVER, now, why)
         held.deaths += 1
         if after_death(held.deaths).park:
             state = advance(RUN_MOVES, RunState.RUNNING, RunVerb.PARK)
@@ -239,25 +240,24 @@ class FleetVerbs:
     # --- people and housekeeping ----------------------------------------------------------
 
     async def open_incident(self, incident: Incident, *, now: datetime | None = None) -> bool:
-        if self._open(incident.kind, incident.subject) is not None:
-            return False
-        opened = msgspec.structs.replace(incident, opened_at=self._now(now), closed_at=None)
-        self.t.incidents.append(opened)
-        return True
+        return self.t.open_incident(incident, self._now(now))
 
-    async def close_incident(self, kind: str, subject: str, *, now: datetime | None = None) -> bool:
-        index = self._open(kind, subject)
-        if index is None:
-            return False
-        one = self.t.incidents[index]
-        self.t.incidents[index] = msgspec.structs.replace(one, closed_at=self._now(now))
-        return True
+    async def close_incident(
+        self, kind: str, subject: str, *, note: str = "", now: datetime | None = None
+    ) -> bool:
+        return self.t.close_incident(kind, subject, note, self._now(now))
 
-    def _open(self, kind: str, subject: str) -> int | None:
-        for index, one in enumerate(self.t.incidents):
-            if (one.kind, one.subject) == (kind, subject) and one.closed_at is None:
-                return index
-        return None
+    async def prove(self, boot: UUID, *, now: datetime | None = None) -> Answer:
+        known = self.t.instances.get(boot)
+        if known is None:
+            return Answer.UNKNOWN
+        if known.state in HERE:
+            return Answer.IMPOSSIBLE
+        if proven_gone(known):
+            return Answer.ALREADY
+        told = Proof.PROCESS.told(f"after: {known.reason}" if known.reason else "")
+        self.t.instances[boot] = msgspec.structs.replace(known, reason=told)
+        return Answer.DONE
 
     async def incidents(self, *, only_open: bool = True) -> list[Incident]:
         found = [one for one in self.t.incidents if not (only_open and one.closed_at)]
@@ -293,7 +293,47 @@ class FleetVerbs:
             keys=keys,
             instances=len(gone[:limit]),
             incidents=len(stale[:limit]),
+            effects=self._prune_effects(at, limit),
+            events=self._prune_events(at - keep.history, limit),
+            limits=self._prune_limits(limit),
+            lines=self._prune_lines(at - keep.history, limit),
         )
+
+    def _prune_lines(self, before: datetime, limit: int) -> int:
+        """Forget what became of effects that are open again, long ago."""
+        old = [
+            one for one in self.t.audit if one.at < before and one.address not in self.t.effects
+        ][:limit]
+        for one in old:
+            self.t.audit.remove(one)
+        return len(old)
+
+    def _prune_limits(self, limit: int) -> int:
+        """Forget limits that no run that is known has: a fan-out brings one of its own."""
+        known = {one.asked.limit_key for one in self.t.run.values()}
+        idle = sorted(self.t.limits.keys() - known)[:limit]
+        for key in idle:
+            del self.t.limits[key]
+            self.t.slots.pop(key, None)
+        return len(idle)
+
+    def _prune_effects(self, at: datetime, limit: int) -> int:
+        """Forget effects that are done, and whose period is over for long."""
+        old = [
+            row.address
+            for row in self.t.effects.values()
+            if row.state is EffectState.DONE and row.keep_until < at
+        ]
+        for address in sorted(old)[:limit]:
+            del self.t.effects[address]
+            self.t.audit = [one for one in self.t.audit if one.address != address]
+        return len(old[:limit])
+
+    def _prune_events(self, before: datetime, limit: int) -> int:
+        old = [one.name for one in self.t.events.values() if one.at and one.at < before]
+        for name in sorted(old)[:limit]:
+            del self.t.events[name]
+        return len(old[:limit])
 
     def _newest_of_each_schedule(self, last: int) -> set[UUID]:
         by_schedule: dict[str, list[UUID]] = {}
@@ -310,6 +350,9 @@ class FleetVerbs:
         if not succeeded and key in self.t.keys and self.t.keys[key].run == run:
             del self.t.keys[key]
         self.t.attempts.pop(run, None)
+        self.t.steps.pop(run, None)
+        self.t.progress.pop(run, None)
+        self.t.awaits.pop(run, None)
         if asked.schedule and asked.due:
             occurrence = (asked.schedule, asked.due)
             if self.t.occurrences.get(occurrence) == run:  # a backfill's end guards nothing

@@ -27,6 +27,7 @@ from duly.core.runs import (
     RunView,
 )
 from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
+from duly.core.steps import Note
 from duly.errors import InvalidValue
 from duly.stores.base import DEFAULT_LEASE, Signal
 from duly.stores.memory.tables import NO_CODE, Ended, Held, Identity, Key, Later, Tables
@@ -150,6 +151,7 @@ class RunVerbs:
             asked.window_start,
             asked.origin,
             identity.enqueued_at,
+            asked.parent,
         )
 
     async def end(
@@ -162,6 +164,8 @@ class RunVerbs:
         held = self.t.held.get(ending.run)
         if held is None or (held.boot, held.epoch) != (boot, ending.epoch):
             return Answer.ALREADY if self._ended_so(boot, ending) else Answer.STALE
+        if ending.note is not None:
+            self.keep_one(ending.note, now)
         ending = _heed_cancel(ending, held)
         state = advance(RUN_MOVES, RunState.RUNNING, ending.verb)
         del self.t.held[ending.run]
@@ -198,6 +202,15 @@ class RunVerbs:
         )
         self.t.free(ending.run, now)
         self.t.tell(Signal.DUE)
+        self.await_all(ending.run, ending, now)
+
+    def keep_one(self, note: Note, now: datetime) -> None:
+        """Keep a note whose fence holds."""
+        raise NotImplementedError
+
+    def await_all(self, run: UUID, ending: Ending, now: datetime) -> None:
+        """Note what a run awaits, or make it ready when that has come about."""
+        raise NotImplementedError
 
     def _ended_so(self, boot: UUID, ending: Ending) -> bool:
         """Whether this very attempt has ended by this very verb (or as cancelled) before."""
@@ -363,6 +376,8 @@ class RunVerbs:
             enqueued_at=identity.enqueued_at,
             limit_key=asked.limit_key,
             asked_by=asked.asked_by,
+            parent=asked.parent,
+            progress=self.t.progress.get(run),
             state=state,
             attempts=tuple(self.t.attempts.get(run, ())) if attempts else (),
             **self._standing(run),
@@ -401,4 +416,10 @@ def _heed_cancel(ending: Ending, held: Held) -> Ending:
     """A run that would live on, although its cancelling was requested, ends as cancelled."""
     if held.cancel is None or ending.verb not in LIVES_ON:
         return ending
-    return Ending(run=ending.run, epoch=ending.epoch, verb=RunVerb.CANCEL, reason=held.cancel)
+    return Ending(
+        run=ending.run,
+        epoch=ending.epoch,
+        verb=RunVerb.CANCEL,
+        reason=held.cancel,
+        parent=ending.parent,
+    )

@@ -15,6 +15,8 @@ from uuid import UUID
 from duly.core.fleet import Renewal
 from duly.stores.base import DEFAULT_GRACE, DEFAULT_LEASE, LeaseLine, Presence, Standing, WakeUp
 from duly.stores.memory.fleet import FleetVerbs
+from duly.stores.memory.ledger import LedgerVerbs
+from duly.stores.memory.remembering import MemoryVerbs
 from duly.stores.memory.schedules import ScheduleVerbs
 from duly.stores.memory.tables import Tables
 
@@ -41,7 +43,7 @@ class _Line:
         """Nothing is held."""
 
 
-class MemoryStore(ScheduleVerbs, FleetVerbs):
+class MemoryStore(MemoryVerbs, LedgerVerbs, ScheduleVerbs, FleetVerbs):
     """`Store` in memory. `clock` gives aware UTC; several stores may share one `tables`."""
 
     name = "memory"

@@ -13,11 +13,14 @@ from uuid import UUID
 
 import msgspec
 
+from duly.core.effects import Address, Effect, Line
 from duly.core.fleet import Incident, Instance
+from duly.core.outbox import Message
 from duly.core.rules import after_death
 from duly.core.runs import SUSPECT_QUEUE, Attempt, NewRun
 from duly.core.schedules import Backlog, ScheduleRow
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
+from duly.core.steps import WAKEABLE, Await, Event, Progress, Step, of_run
 from duly.core.verdicts import VerdictRange
 from duly.stores.base import Signal, WakeUp
 
@@ -111,6 +114,14 @@ class Tables:
         self.instances: dict[UUID, Instance] = {}
         self.carries: dict[UUID, dict[str, str]] = {}
         self.incidents: list[Incident] = []
+        self.steps: dict[UUID, dict[str, Step]] = {}
+        self.progress: dict[UUID, Progress] = {}
+        self.awaits: dict[UUID, tuple[Await, ...]] = {}
+        self.events: dict[str, Event] = {}
+        self.outbox: dict[UUID, Message] = {}  # in the order of their commits
+        self.relays: dict[str, tuple[UUID, datetime]] = {}  # topic: who relays it, until when
+        self.effects: dict[Address, Effect] = {}
+        self.audit: list[Line] = []
         self.generation = 1
         self.listeners: list[Callable[[WakeUp], None]] = []
 
@@ -152,6 +163,8 @@ class Tables:
             row |= {"boot": before.boot, "started_at": before.claimed_at}
         self.ended[run] = Ended(state, now, **(row | how))
         self.free(run, now)
+        if self.run[run].asked.parent is not None:
+            self.wake(of_run(run), now)
 
     def free(self, run: UUID, now: datetime) -> None:
         """Give a run's slot back, and admit the next that waits for it."""
@@ -181,6 +194,56 @@ class Tables:
             if row.reason == NO_CODE and self.run[run].asked.task in tasks:
                 advance(RUN_MOVES, row.state, RunVerb.PROMOTE)
                 self.put_ready(run, now, before=self.later.pop(run))
+
+    # --- what is awaited --------------------------------------------------------------------
+
+    def wake(self, event: str, now: datetime) -> int:
+        """Let those runs go on that awaited this, and nothing else of its group."""
+        woken = 0
+        for run in sorted(self.awaits):
+            mine = self.awaits[run]
+            met = {one.group for one in mine if one.event == event}
+            if not met:
+                continue
+            rest = tuple(one for one in mine if one.event != event)
+            self.awaits[run] = rest
+            if met - {one.group for one in rest}:
+                woken += self.awaken(run, now)
+        return woken
+
+    def awaken(self, run: UUID, now: datetime) -> int:
+        """Make a run ready that waits, or is parked for what will come about."""
+        del self.awaits[run]
+        row = self.later.get(run)
+        if row is None or not (row.state is RunState.WAITING or _awaiting(row)):
+            return 0
+        verb = RunVerb.UNPARK if row.state is RunState.PARKED else RunVerb.PROMOTE
+        advance(RUN_MOVES, row.state, verb)
+        self.put_ready(run, now, before=self.later.pop(run))
+        return 1
+
+    def open_incident(self, incident: Incident, now: datetime) -> bool:
+        """Open an incident unless one of its kind and subject is open."""
+        if self._open_incident(incident.kind, incident.subject) is not None:
+            return False
+        self.incidents.append(msgspec.structs.replace(incident, opened_at=now, closed_at=None))
+        return True
+
+    def close_incident(self, kind: str, subject: str, note: str, now: datetime) -> bool:
+        """Close the open incident of a kind and subject."""
+        index = self._open_incident(kind, subject)
+        if index is None:
+            return False
+        one = self.incidents[index]
+        evidence = one.evidence | ({"closed": note} if note else {})
+        self.incidents[index] = msgspec.structs.replace(one, closed_at=now, evidence=evidence)
+        return True
+
+    def _open_incident(self, kind: str, subject: str) -> int | None:
+        for index, one in enumerate(self.incidents):
+            if (one.kind, one.subject) == (kind, subject) and one.closed_at is None:
+                return index
+        return None
 
     def _admit(self, run: UUID, asked: NewRun) -> bool:
         if asked.limit_key is None:
@@ -224,6 +287,25 @@ class Tables:
                 if rows
             },
             "instances": {str(i): _plain(row) for i, row in self.instances.items()},
+            "steps": {
+                f"{i}/{name}": _plain(one)
+                for i, kept in self.steps.items()
+                for name, one in kept.items()
+            },
+            "progress": {str(i): _plain(one) for i, one in self.progress.items()},
+            "awaits": {
+                str(i): sorted([one.event, one.group] for one in awaits)
+                for i, awaits in self.awaits.items()
+                if awaits
+            },
+            "events": {name: _plain(one) for name, one in self.events.items()},
+            "outbox": [_plain(one) for one in self.outbox.values()],
+            "relays": {
+                topic: [str(boot), _plain_value(until)]
+                for topic, (boot, until) in self.relays.items()
+            },
+            "effects": {str(address): _plain(one) for address, one in self.effects.items()},
+            "audit": [_plain(one) for one in self.audit],
             "incidents": sorted((_plain(one) for one in self.incidents), key=repr),
             "generation": self.generation,
         }
@@ -236,5 +318,13 @@ def _numbers(before: Moving | Ended | None) -> dict[str, int]:
     return {"epoch": before.epoch, "failures": before.failures, "deaths": before.deaths}
 
 
+def _awaiting(row: Later) -> bool:
+    return row.state is RunState.PARKED and row.reason in WAKEABLE
+
+
 def _plain(row: msgspec.Struct) -> Any:
     return msgspec.to_builtins(row)
+
+
+def _plain_value(value: Any) -> Any:
+    return msgspec.to_builtins(value)

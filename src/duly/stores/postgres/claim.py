@@ -50,16 +50,16 @@ class ClaimVerbs(Ground):
 
 def _claimed(row: Any) -> Claimed:
     (run, epoch, task, args, queue, failures, deaths, limit_key, schedule, due, start, origin,
-     enqueued_at) = row  # fmt: skip
+     enqueued_at, parent) = row  # fmt: skip
     return Claimed(
         run, epoch, task, args, queue, failures, deaths, limit_key, schedule, due, start,
-        _ORIGINS[origin], enqueued_at,
+        _ORIGINS[origin], enqueued_at, parent,
     )  # fmt: skip
 
 
 _SHOWN = """
 r.id, h.epoch, r.task, r.args, r.queue, h.failures, h.deaths, r.limit_key, r.schedule, r.due,
-r.window_start, r.origin, r.enqueued_at
+r.window_start, r.origin, r.enqueued_at, r.parent
 """
 
 TAKE = f"""

@@ -3,37 +3,34 @@
 Theory of operation. Completions and failures of unlimited runs, the bulk, are one statement
 fenced by (run, boot, epoch). What it did not match, and every ending that needs limits or lets
 the run live on, goes through a transaction that deletes the held rows by the same fence under
-lock, decides in Python, and writes each table once. What is in neither gets a second look: the
-very same ending done before is `already`, anything else `stale`, with nothing written.
+lock, decides in Python, and writes each table once (`afterwards.py`). What is in neither gets a
+second look: the very same ending done before is `already`, anything else `stale`, with nothing
+written.
+
+Endings that carry a note, await something, or may be awaited take the transaction too, in
+pieces, because each name that is awaited is a lock; one that starts children has its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from uuid import UUID
 
-import msgspec
-
-from duly.core.runs import Answer, Ending
+from duly.core.runs import Answer, Ending, NewRun
 from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
-from duly.stores.base import Signal
+from duly.core.steps import of_run
+from duly.stores.postgres.afterwards import LIVES_ON, After, Held, heeding_cancel
+from duly.stores.postgres.enqueue import enqueue_in, lock_keys_of
 from duly.stores.postgres.ground import Ground
-from duly.stores.postgres.places import (
-    End,
-    Mover,
-    Past,
-    Wait,
-    free,
-    identities,
-    note_attempts,
-    put_ended,
-    put_later,
-    put_ready,
-)
-from duly.stores.postgres.unit import Unit, sparse, uniform
+from duly.stores.postgres.notes import keep_in
+from duly.stores.postgres.places import Mover, identities
+from duly.stores.postgres.unit import BeginAgain, Unit, sparse, uniform
+from duly.stores.postgres.waiting import Happened, lock_awaited, look
 
-LIVES_ON = frozenset({RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK})
+PIECE = 128
+"""Endings in one transaction, where each may lock a name that is awaited."""
 
 _SIMPLE = {
     verb: state
@@ -43,18 +40,6 @@ _SIMPLE = {
 
 
 _VERBS: dict[str, RunVerb] = {state.value: verb for verb, state in _SIMPLE.items()}
-
-
-class Held(msgspec.Struct, gc=False):
-    """A run that was in an instance's hands, as its deleted row said."""
-
-    id: UUID
-    boot: UUID
-    epoch: int
-    failures: int
-    deaths: int
-    claimed_at: datetime
-    cancel: str | None
 
 
 class EndVerbs(Ground):
@@ -83,7 +68,9 @@ class EndVerbs(Ground):
         done = await self._end_simply(boot, turn, now)
         rest = {i: one for i, one in turn.items() if one.run not in done}
         if rest:
-            more = await self._transact(lambda unit: end_in(unit, boot, list(rest.values())), now)
+            more: set[UUID] = set()
+            for piece in _pieces(list(rest.values())):
+                more |= await self._transact(partial(end_in, boot=boot, endings=piece), now)
             done |= more
             missed = {i: one for i, one in rest.items() if one.run not in more}
             if missed:
@@ -97,7 +84,7 @@ class EndVerbs(Ground):
     async def _end_simply(
         self, boot: UUID, turn: dict[int, Ending], now: datetime | None
     ) -> set[UUID]:
-        simple = [one for one in turn.values() if one.verb in _SIMPLE and not one.limited]
+        simple = _simple(list(turn.values()))
         if not simple:
             return set()
         rows = await self._fetch(
@@ -131,18 +118,98 @@ def _ended_so(ending: Ending, state: str | None, outcome: str | None) -> bool:
     return heeded or ending.verb in (_VERBS.get(state or ""), outcome)
 
 
+def _simple(endings: Sequence[Ending]) -> list[Ending]:
+    """The endings that may be done first: nothing in the others depends on their order."""
+    if any(run.key is not None for one in endings if one.note for run in one.note.runs):
+        return []  # a child's key may be that of a run which ends here
+    awaited = {wanted.event for one in endings for wanted in one.awaits}
+    simple = [one for one in endings if one.verb in _SIMPLE and one.plain]
+    return [one for one in simple if of_run(one.run) not in awaited] if awaited else simple
+
+
+def _pieces(endings: Sequence[Ending]) -> list[list[Ending]]:
+    """Cut endings into transactions, in their order; one that starts children is alone."""
+    pieces: list[list[Ending]] = []
+    alone = True
+    for one in endings:
+        starts = one.note is not None and bool(one.note.runs)
+        if alone or starts or len(pieces[-1]) == PIECE:
+            pieces.append([])
+        pieces[-1].append(one)
+        alone = starts
+    return pieces
+
+
 async def end_in(unit: Unit, boot: UUID, endings: Sequence[Ending]) -> set[UUID]:
     """End attempts in a unit; return the runs that were still in these hands."""
     known = await identities(unit, [one.run for one in endings])
-    await unit.lock_limits(one.limit_key for one in known.values())
-    fences = sorted((one.run, one.epoch) for one in endings)
-    held = {one.id: one for one in await let_go(unit, boot, fences)}
-    after = _After()
-    for one in endings:
-        if one.run in held:
-            after.settle(_heeding_cancel(one, held[one.run]), held[one.run], known[one.run], unit)
-    await after.write(unit)
+    children = [run for one in endings if one.note is not None for run in one.note.runs]
+    if children and not await unit.fetch(HOLDS, boot, endings[0].run, endings[0].epoch):
+        return set()
+    keys = await lock_keys_of(unit, children) if children else None
+    happened = await _lock(unit, endings, known, children)
+    if children:
+        await enqueue_in(unit, children, keys)
+    notes = [one.note for one in endings if one.note is not None]
+    if notes:
+        await keep_in(unit, boot, notes, progresses=False)
+    held = {one.id: one for one in await lock_held(unit, boot, sorted(map(_fence, endings)))}
+    if children and not held:
+        raise BeginAgain(endings[0].run)  # its children are taken back with all the rest
+    if not held:
+        return set()
+    mine = [heeding_cancel(one, held[one.run]) for one in endings if one.run in held]
+    in_turns = _meet(unit, mine, happened)
+    for turn in [[one] for one in mine] if in_turns else [mine]:
+        await unit.fetch(DROP_HELD, [one.run for one in turn])
+        after = After(happened, look_anew=in_turns and (bool(children) or len(mine) > 1))
+        for one in turn:
+            after.settle(one, held[one.run], known[one.run], unit)
+        await after.write(unit)
     return set(held)
+
+
+def _fence(one: Ending) -> tuple[UUID, int]:
+    return one.run, one.epoch
+
+
+async def _lock(
+    unit: Unit,
+    endings: Sequence[Ending],
+    known: Mapping[UUID, Mover],
+    children: Sequence[NewRun],
+) -> Happened:
+    """Lock what these endings touch, in order; see what of the awaited has come about."""
+    awaited = {wanted.event for one in endings for wanted in one.awaits}
+    ends = {of_run(run) for run, one in known.items() if one.child}
+    lives_on = [one.run for one in endings if one.verb in LIVES_ON]
+    await lock_awaited(unit, awaited | ends, lives_on)
+    happened = await look(unit, awaited)
+    limits = {one.limit_key for one in known.values()} | {one.limit_key for one in children}
+    await unit.lock_limits(limits | unit.awaited.limits)
+    return happened
+
+
+def _meet(unit: Unit, endings: Sequence[Ending], happened: Happened) -> bool:
+    """Whether one of these wakes somebody: then they are settled in turns, each with a look.
+
+    A run that is woken and one that waits for a limit may want the same slot, so the order in
+    which endings were given tells.
+    """
+    if len(endings) == 1:
+        return True
+    ends = {of_run(one.run) for one in endings}
+    waited = {event for mine in unit.awaited.by_run.values() for event, _ in mine}
+    asked = [(want.event, one.verb is RunVerb.PARK) for one in endings for want in one.awaits]
+    if ends & (waited | {event for event, _ in asked}):
+        return True
+    return any(happened.met(event, parked=parked) for event, parked in asked)
+
+
+async def lock_held(unit: Unit, boot: UUID, fences: Sequence[tuple[UUID, int]]) -> list[Held]:
+    """Lock what a boot holds, as far as these fences hold, in the order given."""
+    runs, epochs = [run for run, _ in fences], [epoch for _, epoch in fences]
+    return [Held(*row) for row in await unit.fetch(LOCK_HELD, boot, runs, epochs)]
 
 
 async def let_go(unit: Unit, boot: UUID, fences: Sequence[tuple[UUID, int]]) -> list[Held]:
@@ -151,99 +218,10 @@ async def let_go(unit: Unit, boot: UUID, fences: Sequence[tuple[UUID, int]]) -> 
     Locked first, deleted by a statement of its own: a row that was changed while the lock was
     waited for (a cancelling, say) is seen as it is now, and certainly deleted.
     """
-    runs, epochs = [run for run, _ in fences], [epoch for _, epoch in fences]
-    held = [Held(*row) for row in await unit.fetch(LET_GO, boot, runs, epochs)]
+    held = await lock_held(unit, boot, fences)
     if held:
         await unit.fetch(DROP_HELD, [one.id for one in held])
     return held
-
-
-def _heeding_cancel(ending: Ending, held: Held) -> Ending:
-    """A run that would live on, although its cancelling was requested, ends as cancelled."""
-    if held.cancel is None or ending.verb not in LIVES_ON:
-        return ending
-    return Ending(run=ending.run, epoch=ending.epoch, verb=RunVerb.CANCEL, reason=held.cancel)
-
-
-class _After:
-    """What a batch of endings leaves behind, gathered by table."""
-
-    def __init__(self) -> None:
-        self.ends: list[End] = []
-        self.past: list[Past] = []
-        self.waits: list[Wait] = []
-        self.back: list[Mover] = []
-        self.freed: list[UUID] = []
-
-    def settle(self, ending: Ending, held: Held, known: Mover, unit: Unit) -> None:
-        """Decide where one run goes."""
-        state = advance(RUN_MOVES, RunState.RUNNING, ending.verb)
-        if PLACE[state] is not Place.ENDED:
-            self._go_on(ending, held, known, unit)
-            return
-        failures = held.failures + (ending.verb is RunVerb.FAIL)
-        self.ends.append(
-            End(
-                held.id, state, held.epoch, failures, held.deaths, held.boot, held.claimed_at,
-                ending.result, ending.error, ending.reason,
-            )
-        )  # fmt: skip
-        self._frees(known)
-
-    def _go_on(self, ending: Ending, held: Held, known: Mover, unit: Unit) -> None:
-        detail = ending.error if ending.verb is RunVerb.RETRY else ending.reason
-        self.past.append(
-            Past(held.id, held.epoch, held.boot, held.claimed_at, unit.now, ending.verb, detail)
-        )
-        if ending.verb is RunVerb.RELEASE:
-            self.back.append(returning(known, held))
-            return
-        self.waits.append(
-            Wait(
-                held.id,
-                RUN_MOVES[RunState.RUNNING][ending.verb],
-                _wake_at(ending, unit.now),
-                held.epoch,
-                held.failures + (ending.verb is RunVerb.RETRY),
-                held.deaths if ending.verb is RunVerb.PARK else 0,
-                known.expires_at,
-                ending.reason,
-            )
-        )
-        self._frees(known)
-
-    def _frees(self, known: Mover) -> None:
-        if known.limit_key is not None:
-            self.freed.append(known.id)
-
-    async def write(self, unit: Unit) -> None:
-        """Write each table once; slots are freed last, when all places are taken."""
-        await note_attempts(unit, self.past)
-        await put_ended(unit, self.ends)
-        await put_later(unit, self.waits)
-        await put_ready(unit, self.back)
-        if self.freed:
-            await free(unit, self.freed)
-        if self.waits:
-            unit.tell(Signal.DUE)
-
-
-def _wake_at(ending: Ending, now: datetime) -> datetime | None:
-    """A retry always wakes by itself, a parked run never, a wait when it says so."""
-    if ending.verb is RunVerb.PARK:
-        return None
-    delay_us = 0 if ending.delay_us is None and ending.verb is RunVerb.RETRY else ending.delay_us
-    return None if delay_us is None else now + timedelta(microseconds=delay_us)
-
-
-def returning(known: Mover, held: Held, *, deaths: int | None = None) -> Mover:
-    """The mover of a run that goes back from its holder's hands."""
-    return msgspec.structs.replace(
-        known,
-        epoch=held.epoch,
-        failures=held.failures,
-        deaths=held.deaths if deaths is None else deaths,
-    )
 
 
 END_SIMPLY = """
@@ -270,12 +248,16 @@ locked as materialized (
 select id from gone
 """
 
-LET_GO = """
+LOCK_HELD = """
 select h.* from unnest($2::uuid[], $3::int[]) d (id, epoch)
 cross join lateral (
   select h.id, h.boot, h.epoch, h.failures, h.deaths, h.claimed_at, h.cancel from duly_held h
   where h.id = d.id and h.boot is not distinct from $1 and h.epoch = d.epoch
   for update) h
+"""
+
+HOLDS = """
+select id from duly_held where id = $2 and boot is not distinct from $1 and epoch = $3
 """
 
 DROP_HELD = "delete from duly_held where id = any($1::uuid[])"

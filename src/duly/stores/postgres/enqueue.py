@@ -82,20 +82,42 @@ def _plain_columns(runs: Sequence[NewRun]) -> list[list[Any]]:
     ]
 
 
-async def enqueue_in(unit: Unit, runs: Sequence[NewRun]) -> list[Enqueued]:
-    """Write runs in an open unit; answers in the order given."""
-    keys = sorted({(one.task, one.key) for one in runs if one.key is not None})
-    taken = await _lock_keys(unit, keys, runs) if keys else {}
+class _Standing(msgspec.Struct):
+    """The run that stands for a key, as this unit sees it."""
+
+    run: UUID
+    state: RunState
+    reason: str | None = None
+
+
+class Keys(msgspec.Struct):
+    """The locked keys of runs that are to be written, and who stands for them."""
+
+    names: list[Key]
+    taken: dict[Key, _Standing]
+
+
+async def lock_keys_of(unit: Unit, runs: Sequence[NewRun]) -> Keys:
+    """Lock the keys that these runs bring along: the first lock of those that write them."""
+    names = sorted({(one.task, one.key) for one in runs if one.key is not None})
+    return Keys(names, await _lock_keys(unit, names, runs) if names else {})
+
+
+async def enqueue_in(
+    unit: Unit, runs: Sequence[NewRun], keys: Keys | None = None
+) -> list[Enqueued]:
+    """Write runs in an open unit, their `keys` locked or not; answers in the order given."""
+    keys = keys or await lock_keys_of(unit, runs)
     known = {row[0] for row in await unit.fetch(KNOWN, [one.id for one in runs])}
-    plan = _Plan(taken, known)
+    plan = _Plan(keys.taken, known)
     answers = [plan.place(one) for one in runs]
     revived = await identities(unit, plan.revive) if plan.revive else {}
-    await _lock_new_limits(unit, plan.new)
+    await lock_new_limits(unit, plan.new)
     await unit.lock_limits(one.limit_key for one in revived.values())
     await _revive(unit, plan, revived)
     if plan.new:
         await insert_runs(unit, plan.new)
-    await _settle_keys(unit, keys, plan.keys, {one.id for one in runs})
+    await _settle_keys(unit, keys.names, plan.keys, {one.id for one in runs})
     return answers
 
 
@@ -110,14 +132,6 @@ async def _settle_keys(
     if idle:
         tasks, names = [task for task, _ in idle], [key for _, key in idle]
         await unit.fetch(DROP_KEYS, unit.now, tasks, names, list(ours))
-
-
-class _Standing(msgspec.Struct):
-    """The run that stands for a key, as this unit sees it."""
-
-    run: UUID
-    state: RunState
-    reason: str | None = None
 
 
 class _Plan:
@@ -183,7 +197,7 @@ async def states_of(unit: Unit, runs: Collection[UUID]) -> dict[UUID, tuple[RunS
     return {run: (RunState(state), reason) for run, state, reason in rows}
 
 
-async def _lock_new_limits(unit: Unit, runs: Sequence[NewRun]) -> None:
+async def lock_new_limits(unit: Unit, runs: Sequence[NewRun]) -> None:
     """Set the limits that new runs bring along, which locks them."""
     limits = {one.limit_key: one.limit for one in runs if one.limit_key is not None}
     if limits:
@@ -262,7 +276,7 @@ async def insert_clock_runs(unit: Unit, runs: Sequence[NewRun]) -> set[UUID]:
         inserted = {row[0] for row in await unit.fetch(PUT_UNLIMITED, unit.now, *arrays)}
         unit.tell(Signal.READY)
         return inserted
-    await _lock_new_limits(unit, runs)
+    await lock_new_limits(unit, runs)
     return await insert_runs(unit, runs)
 
 

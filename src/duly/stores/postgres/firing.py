@@ -41,6 +41,7 @@ from duly.stores.postgres.rows import (
     verdict_columns,
 )
 from duly.stores.postgres.unit import Unit, sparse
+from duly.stores.postgres.waiting import lock_ends
 
 NewId = Callable[[], UUID]
 Occurrence = tuple[str, datetime, UUID]
@@ -91,11 +92,9 @@ async def apply(unit: Unit, plans: Sequence[FirePlan]) -> list[Occurrence]:
     await write_backlogs(unit, [plan.backlog for plan in plans if plan.backlog is not None])
     cancels = [plan.cancel for plan in plans if plan.cancel is not None]
     runs = [run for plan in plans for run in plan.runs]
-    if cancels:  # limits of both kinds are locked together, in order
+    if cancels:  # who awaits them, then limits of both kinds together, in order
         known = await identities(unit, cancels)
-        await unit.lock_limits(
-            [one.limit_key for one in known.values()] + [run.limit_key for run in runs]
-        )
+        await lock_ends(unit, known.values(), [run.limit_key for run in runs])
     fired = await _insert_fired(unit, runs)
     for run in cancels:
         await cancel_in(unit, run, "duly: overlap is cancel_running")

@@ -18,21 +18,21 @@ import msgspec
 from duly.core.fleet import Horizon, Instance, InstanceState, Renewal
 from duly.core.runs import SUSPECT_QUEUE, Answer
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
+from duly.core.steps import of_run
 from duly.stores.base import DEFAULT_LEASE, Signal
-from duly.stores.postgres.ending import Held, let_go, returning
+from duly.stores.postgres.afterwards import Held, returning
+from duly.stores.postgres.ending import let_go
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.moving import FIND_NO_CODE, NO_CODE, unshelve
 from duly.stores.postgres.places import (
     End,
-    Mover,
     Past,
-    free,
     identities,
     note_attempts,
-    put_ended,
     put_ready,
 )
 from duly.stores.postgres.unit import LimitMoved, Unit
+from duly.stores.postgres.waiting import finish, lock_awaited, lock_ends
 
 UNANSWERED = "its claim was never answered"
 
@@ -104,12 +104,12 @@ class FleetVerbs(Ground):
 
     async def leave(self, boot: UUID, *, now: datetime | None = None) -> int:
         async def work(unit: Unit) -> int:
-            await lock_limits_of(unit, boot)
+            await lock_what_is_held(unit, boot)
             if not await unit.fetch(LOCK_LIVE, boot):
                 return 0
             rows = await unit.fetch("select id, epoch from duly_held where boot = $1", boot)
             mine = [(run, epoch) for run, epoch in rows]
-            count = await hand_back(unit, boot, mine, "its instance stopped")
+            count = await hand_back(unit, boot, mine, "its instance stopped", locked=True)
             await unit.fetch(LEAVE, boot, unit.now)
             unit.tell(Signal.FLEET)
             return count
@@ -158,39 +158,44 @@ def after_release(renewal: Renewal, strays: Sequence[tuple[UUID, int]], released
     return msgspec.structs.replace(renewal, released=released, cancels=cancels)
 
 
-async def lock_limits_of(unit: Unit, boot: UUID) -> None:
-    """Lock the limits of what a boot holds, before its own row; later ones make it begin anew."""
-    rows = await unit.fetch(LIMITS_HELD, boot)
-    await unit.lock_limits(row[0] for row in rows)
+async def lock_what_is_held(unit: Unit, boot: UUID) -> None:
+    """Lock what the loss of a boot's runs touches, before its own row.
+
+    Those are limits, and whoever awaits what will end as cancelled; what comes later makes the
+    unit begin again.
+    """
+    rows = await unit.fetch(HELD_BY, boot)
+    await lock_awaited(unit, [of_run(run) for run, _, ends in rows if ends])
+    await unit.lock_limits({row[1] for row in rows} | unit.awaited.limits)
 
 
 async def hand_back(
-    unit: Unit, boot: UUID, fences: Sequence[tuple[UUID, int]], why: str = UNANSWERED
+    unit: Unit,
+    boot: UUID,
+    fences: Sequence[tuple[UUID, int]],
+    why: str = UNANSWERED,
+    *,
+    locked: bool = False,
 ) -> int:
-    """Release held runs: back to ready, or cancelled if that was asked; return how many."""
+    """Release held runs: back to ready, or cancelled if that was asked; return how many.
+
+    With `locked`, what that touches was locked before; what was not makes the unit begin again.
+    """
     if not fences:
         return 0
     known = await identities(unit, [run for run, _ in fences])
-    await _lock_or_begin_anew(unit, known)
+    if not locked:
+        await lock_ends(unit, known.values())
+    elif not {one.limit_key for one in known.values()} <= {None, *unit.rooms}:
+        raise LimitMoved
     held = await let_go(unit, boot, sorted(fences))
     ends = [cancelled(one) for one in held if one.cancel is not None]
     back = [one for one in held if one.cancel is None]
     advance(RUN_MOVES, RunState.RUNNING, RunVerb.RELEASE)
     await note_attempts(unit, [past_of(one, unit.now, RunVerb.RELEASE, why) for one in back])
-    await put_ended(unit, ends)
     await put_ready(unit, [returning(known[one.id], one) for one in back])
-    limited = [one.id for one in ends if known[one.id].limit_key is not None]
-    if limited:
-        await free(unit, limited)
+    await finish(unit, ends, known)
     return len(held)
-
-
-async def _lock_or_begin_anew(unit: Unit, known: Mapping[UUID, Mover]) -> None:
-    """Lock limits if no run or instance is locked yet; later it would be the wrong order."""
-    keys = {one.limit_key for one in known.values() if one.limit_key is not None}
-    if unit.rooms and not keys <= unit.rooms.keys():
-        raise LimitMoved
-    await unit.lock_limits(keys)
 
 
 def cancelled(one: Held) -> End:
@@ -282,7 +287,11 @@ me as (
 select h.id, h.epoch, h.claim, h.cancel from me left join duly_held h on h.boot = $1
 """
 
-LIMITS_HELD = "select distinct limit_key from duly_held where boot = $1 and limit_key is not null"
+HELD_BY = """
+select h.id, h.limit_key, h.cancel is not null and r.parent is not null
+from duly_held h cross join lateral (select parent from duly_run where id = h.id limit 1) r
+where h.boot = $1
+"""
 
 LOCK_LIVE = """
 select boot from duly_instance where boot = $1 and state in ('live', 'stopping') for update
@@ -302,8 +311,12 @@ where state in ('live', 'stopping')
 order by lease_until, boot
 """
 
-INSTANCES = """
+_INSTANCE = """
 select boot, name, host, pid, pid_space, owner, version, tasks, state, started_at, seen_at,
   lease_until, reason, (select count(*)::int from duly_held h where h.boot = i.boot)
-from duly_instance i order by boot desc
+from duly_instance i
 """
+
+INSTANCES = _INSTANCE + " order by boot desc"
+
+LOCK_INSTANCE = _INSTANCE + " where boot = $1 for update of i"

@@ -2,7 +2,7 @@
 the refusal to work in a store that is not trusted.
 
 A unit is rolled back and begun again after a deadlock, a serialisation conflict, or when it met
-a limit it had not locked; nothing of the first try is left then. A lost connection is never
+something that it had not locked; nothing of the first try is left then. A lost connection is never
 tried again here: its outcome is unknown, and resending is the caller's, with the same ids.
 """
 
@@ -18,7 +18,7 @@ from duly.errors import Refused, StoreUnavailable
 from duly.stores.base import Signal, Standing, WakeUp
 from duly.stores.postgres.border import border
 from duly.stores.postgres.connection import Address, Pool
-from duly.stores.postgres.unit import LimitMoved, Unit
+from duly.stores.postgres.unit import BeginAgain, Unit
 from duly.stores.postgres.waking import Bell
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Ground:
             for _ in range(TRIES):
                 try:
                     unit, answer = await self._once(work, now)
-                except (LimitMoved, asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                except (BeginAgain, asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                     continue
                 self._bell.ring(unit.wakes)
                 return answer

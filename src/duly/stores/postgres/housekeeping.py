@@ -6,6 +6,7 @@ nothing. It never touches a mark, a verdict or a live run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,15 +22,12 @@ class HousekeepingVerbs(Ground):
     """`open_incident`, `close_incident`, `incidents` and `prune`."""
 
     async def open_incident(self, incident: Incident, *, now: datetime | None = None) -> bool:
-        evidence = msgspec.json.encode(incident.evidence).decode()
-        made = await self._fetch(
-            OPEN, incident.kind, incident.subject, incident.severity, incident.summary, evidence,
-            now,
-        )  # fmt: skip
-        return bool(made)
+        return bool(await self._fetch(OPEN, now, *incident_columns([incident])))
 
-    async def close_incident(self, kind: str, subject: str, *, now: datetime | None = None) -> bool:
-        return bool(await self._fetch(CLOSE, kind, subject, now))
+    async def close_incident(
+        self, kind: str, subject: str, *, note: str = "", now: datetime | None = None
+    ) -> bool:
+        return bool(await self._fetch(CLOSE, now, [kind], [subject], note))
 
     async def incidents(self, *, only_open: bool = True) -> list[Incident]:
         return [incident_of(row) for row in await self._fetch(INCIDENTS, only_open)]
@@ -45,11 +43,34 @@ class HousekeepingVerbs(Ground):
             keys = await unit.fetch(OLD_KEYS, unit.now - keep.keys, limit)
             boots = await unit.fetch(OLD_BOOTS, before, limit)
             closed = await unit.fetch(OLD_INCIDENTS, before, limit)
+            effects = await unit.fetch(OLD_EFFECTS, unit.now, limit)
+            events = await unit.fetch(OLD_EVENTS, before, limit)
+            idle = [row[0] for row in await unit.fetch(IDLE_LIMITS, limit)]
+            limits = await unit.fetch(DROP_LIMITS, idle) if idle else []
+            lines = await unit.fetch(OLD_LINES, before, limit)
             return Filled(
-                runs=len(runs), keys=len(keys), instances=len(boots), incidents=len(closed)
+                lines=len(lines),
+                limits=len(limits),
+                runs=len(runs),
+                keys=len(keys),
+                instances=len(boots),
+                incidents=len(closed),
+                effects=len(effects),
+                events=len(events),
             )
 
         return await self._transact(work, now)
+
+
+def incident_columns(incidents: Sequence[Incident]) -> list[list[str]]:
+    """One array per column that `OPEN` takes."""
+    return [
+        [one.kind for one in incidents],
+        [one.subject for one in incidents],
+        [one.severity for one in incidents],
+        [one.summary for one in incidents],
+        [msgspec.json.encode(one.evidence).decode() for one in incidents],
+    ]
 
 
 def incident_of(row: Any) -> Incident:
@@ -68,13 +89,19 @@ def incident_of(row: Any) -> Incident:
 
 OPEN = """
 insert into duly_incident (kind, subject, severity, summary, evidence, opened_at)
-values ($1, $2, $3, $4, $5, coalesce($6::timestamptz, clock_timestamp()))
+select d.kind, d.subject, d.severity, d.summary, d.evidence,
+  coalesce($1::timestamptz, clock_timestamp())
+from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with ordinality
+  d (kind, subject, severity, summary, evidence, n) order by d.n
 on conflict (kind, subject) where closed_at is null do nothing returning id
 """
 
 CLOSE = """
-update duly_incident set closed_at = coalesce($3::timestamptz, clock_timestamp())
-where kind = $1 and subject = $2 and closed_at is null returning id
+update duly_incident i set closed_at = coalesce($1::timestamptz, clock_timestamp()),
+  evidence = case when $4 = '' then i.evidence
+    else (i.evidence::jsonb || jsonb_build_object('closed', $4::text))::text end
+from unnest($2::text[], $3::text[]) d (kind, subject)
+where i.kind = d.kind and i.subject = d.subject and i.closed_at is null returning i.id
 """
 
 INCIDENTS = """
@@ -107,6 +134,12 @@ with runs as (
   delete from duly_ended where id = any($1::uuid[]) returning id, state
 ), attempts as (
   delete from duly_attempt where run = any($1::uuid[])
+), steps as (
+  delete from duly_step where run = any($1::uuid[])
+), progress as (
+  delete from duly_progress where run = any($1::uuid[])
+), awaits as (
+  delete from duly_await where run = any($1::uuid[])
 )
 delete from duly_key k using runs, ended
 where ended.id = runs.id and ended.state <> 'succeeded' and k.task = runs.task
@@ -137,5 +170,44 @@ delete from duly_instance i using old where i.boot = old.boot returning 1
 OLD_INCIDENTS = """
 delete from duly_incident where id = any(array(
   select id from duly_incident where closed_at < $1::timestamptz order by id limit $2))
+returning 1
+"""
+
+# Locked first, looked at again by a statement of its own: a run of it may have come meanwhile.
+IDLE_LIMITS = """
+select key from duly_limit l
+where not exists (select from duly_run r where r.limit_key = l.key)
+order by key limit $1 for update skip locked
+"""
+
+DROP_LIMITS = """
+delete from duly_limit l where key = any($1::text[])
+  and not exists (select from duly_run r where r.limit_key = l.key) returning 1
+"""
+
+OLD_LINES = """
+delete from duly_effect_line where number = any(array(
+  select number from duly_effect_line l where at < $1::timestamptz
+    and not exists (select from duly_effect e
+      where e.task = l.task and e.name = l.name and e.key = l.key)
+  order by number limit $2))
+returning 1
+"""
+
+OLD_EFFECTS = """
+with old as materialized (
+  select ctid as tid, task, name, key from duly_effect
+  where state = 'done' and keep_until < $1::timestamptz
+  order by task, name, key limit $2 for update skip locked
+), lines as (
+  delete from duly_effect_line l using old
+  where l.task = old.task and l.name = old.name and l.key = old.key
+)
+delete from duly_effect where ctid = any(array(select tid from old)) returning 1
+"""
+
+OLD_EVENTS = """
+delete from duly_event where name = any(array(
+  select name from duly_event where at < $1::timestamptz order by name limit $2))
 returning 1
 """

@@ -26,11 +26,11 @@ from duly.stores.postgres.places import (
     admit_waiting,
     free,
     identities,
-    put_ended,
     put_later,
     put_ready,
 )
 from duly.stores.postgres.unit import Unit
+from duly.stores.postgres.waiting import finish, lock_ends
 
 NO_CODE = "no_code"
 LOOKS = 50
@@ -66,7 +66,7 @@ class MoveVerbs(Ground):
             if not runs:
                 return 0
             known = await identities(unit, runs)
-            await unit.lock_limits(one.limit_key for one in known.values())
+            await lock_ends(unit, known.values())
             rows = await unit.fetch(TAKE_READY, runs)
             rows += await unit.fetch(TAKE_LATER_UNPARKED, runs)
             ends = [
@@ -74,7 +74,7 @@ class MoveVerbs(Ground):
                 for row in rows
                 if row[1] == 0
             ]
-            await _end_all(unit, ends, known)
+            await finish(unit, sorted(ends, key=lambda one: one.id), known)
             return len(ends)
 
         return await self._transact(work, now)
@@ -173,11 +173,6 @@ def _over(row: tuple[UUID, int, int, int], state: RunState, verb: RunVerb, why: 
     return End(run, advance(RUN_MOVES, state, verb), epoch, failures, deaths, reason=why)
 
 
-async def _end_all(unit: Unit, ends: Sequence[End], known: dict[UUID, Mover]) -> None:
-    await put_ended(unit, ends)
-    await _free_limited(unit, [one.id for one in ends], known)
-
-
 async def _free_limited(unit: Unit, runs: Sequence[UUID], known: dict[UUID, Mover]) -> None:
     limited = [run for run in runs if known[run].limit_key is not None]
     if limited:
@@ -185,15 +180,17 @@ async def _free_limited(unit: Unit, runs: Sequence[UUID], known: dict[UUID, Move
 
 
 async def cancel_in(unit: Unit, run: UUID, why: str) -> Answer:
-    """Cancel a run in a unit; `unit.room` refuses a limited run whose limit is not locked."""
+    """Cancel a run in a unit; what its end touches was not locked too late, or it begins again."""
     known = await identities(unit, [run])
     if not known:
         return Answer.UNKNOWN
-    await unit.lock_limits(one.limit_key for one in known.values())
+    await lock_ends(unit, known.values())
     for _ in range(LOOKS):
         answer = await _cancel_look(unit, run, why, known)
         if answer is not None:
             return answer
+        if not await identities(unit, [run]):
+            return Answer.UNKNOWN  # it had ended, and was pruned between two looks
     raise AssertionError("a run with an identity is found in one of its places")
 
 
@@ -202,7 +199,7 @@ async def _cancel_look(unit: Unit, run: UUID, why: str, known: dict[UUID, Mover]
     rows = await unit.fetch(TAKE_READY, [run]) or await unit.fetch(TAKE_LATER, [run])
     if rows:
         end = _over(rows[0][:4], RunState(rows[0][4]), RunVerb.CANCEL, why)
-        await _end_all(unit, [end], known)
+        await finish(unit, [end], known)
         return Answer.DONE
     if await unit.fetch(ASK_TO_CANCEL, run, why):
         unit.tell(Signal.CANCEL, str(run))

@@ -33,6 +33,7 @@ class Mover(msgspec.Struct, gc=False):
     epoch: int = 0
     failures: int = 0
     deaths: int = 0
+    child: bool = False  # its end wakes whoever awaits it
 
 
 class End(msgspec.Struct, gc=False):
@@ -83,7 +84,10 @@ def columns(rows: Sequence[Any], kind: type[msgspec.Struct]) -> list[list[Any]]:
 async def identities(unit: Unit, runs: Collection[UUID]) -> dict[UUID, Mover]:
     """Read what placing needs of these runs' identities. They never change: no lock."""
     rows = await unit.fetch(IDENTITIES, list(runs))
-    return {row[0]: Mover(*row) for row in rows}
+    return {
+        run: Mover(run, queue, priority, task, expires_at, limit_key, child=child)
+        for run, queue, priority, task, expires_at, limit_key, child in rows
+    }
 
 
 async def put_ready(
@@ -130,7 +134,7 @@ async def _put_in_ready(unit: Unit, movers: Sequence[Mover]) -> None:
         return
     # A suspect stays one behind every detour: shelved, or unparked when a boot came back.
     queues = [SUSPECT_QUEUE if after_death(one.deaths).alone else one.queue for one in movers]
-    arrays = columns(movers, Mover)
+    arrays = columns(movers, Mover)[:-1]
     arrays[1] = queues
     await unit.fetch(PUT_READY, unit.now, *arrays)
     unit.tell(Signal.READY)
@@ -181,7 +185,8 @@ async def admit_waiting(unit: Unit, keys: Iterable[str]) -> int:
 
 
 IDENTITIES = """
-select id, queue, priority, task, expires_at, limit_key from duly_run where id = any($1::uuid[])
+select id, queue, priority, task, expires_at, limit_key, parent is not null
+from duly_run where id = any($1::uuid[])
 """
 
 OWNERS = "select run from duly_slot where run = any($1::uuid[])"

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from duly.core.runs import Attempt, Origin, RunFilter, RunView
 from duly.core.states import RunState, RunVerb
+from duly.core.steps import Progress
 from duly.stores.postgres.ground import Ground
 
 
@@ -44,6 +45,19 @@ def _attempt(row: Any) -> Attempt:
     return Attempt(epoch, boot, started_at, ended_at, RunVerb(outcome), detail)
 
 
+def _progress(row: Any) -> Progress | None:
+    if row["told_at"] is None:
+        return None
+    return Progress(
+        done=row["done"],
+        total=row["total"],
+        note=row["note"],
+        published=row["published"],
+        effects=row["effects"],
+        at=row["told_at"],
+    )
+
+
 def _view(row: Any, attempts: tuple[Attempt, ...] = ()) -> RunView:
     return RunView(
         id=row["id"],
@@ -71,6 +85,8 @@ def _view(row: Any, attempts: tuple[Attempt, ...] = ()) -> RunView:
         cancel_requested=row["cancel"],
         limit_key=row["limit_key"],
         asked_by=row["asked_by"],
+        parent=row["parent"],
+        progress=_progress(row),
         attempts=attempts,
     )
 
@@ -97,12 +113,18 @@ cross join lateral (
 ) p
 """
 
-_SHOWN = "r.*, p.*"
+_PROGRESS = """
+left join lateral (
+  select done, total, note, published, effects, at as told_at from duly_progress
+  where run = r.id limit 1) g on true
+"""
 
-RUN = f"select {_SHOWN} from duly_run r {_PLACES} where r.id = $1"
+_SHOWN = "r.*, p.*, g.*"
+
+RUN = f"select {_SHOWN} from duly_run r {_PLACES} {_PROGRESS} where r.id = $1"
 
 RUNS = f"""
-select {_SHOWN} from duly_run r {_PLACES}
+select {_SHOWN} from duly_run r {_PLACES} {_PROGRESS}
 where ($1::text is null or r.task = $1) and {{schedule}}
   and ($3::uuid is null or r.id < $3) and ($5::text is null or p.state = $5)
 order by r.id desc limit $4

@@ -1,4 +1,4 @@
-"""Schedules as rows: from the table to the core's records and back.
+"""Schedules and runs as rows: from the table to the core's records and back.
 
 Hot fields are columns; a definition and an open range are JSON text. A definition never changes
 under its digest, so a decoded one is kept and used again. Nothing here waits or decides.
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from duly.core.runs import NewRun, Origin
 from duly.core.schedules import Backlog, Definition, ScheduleRow, Source
 from duly.core.states import ScheduleState
 from duly.core.verdicts import Verdict, VerdictRange
@@ -50,6 +51,12 @@ open_range, reason, by, created_at, changed_at
 BACKLOG = "schedule, after, until, revision, definition, next_at, window_from, drained, open_range"
 
 VERDICT = "schedule, first, last, count, verdict, reason, by, revision"
+
+
+def new_run_of(row: Any) -> NewRun:
+    """Build what was asked for from all columns of a run's identity."""
+    same = {name: row[name] for name in NewRun.__struct_fields__ if name not in ("origin", "limit")}
+    return NewRun(origin=Origin(row["origin"]), limit=row["max_running"], **same)
 
 
 def schedule_of(row: Any) -> ScheduleRow:

@@ -10,28 +10,39 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from duly.core.effects import EffectFilter
 from duly.core.fleet import Instance
-from duly.core.runs import Attempt, NewRun, Origin
+from duly.core.runs import Attempt
 from duly.core.states import RunState, RunVerb
 from duly.stores.memory.tables import Ended, Held, Identity, Key, Later, Ready
+from duly.stores.postgres.entries import AUDIT_COLUMNS, effect_of, line_of, where_clause
 from duly.stores.postgres.fleet import INSTANCES, instance_of
 from duly.stores.postgres.housekeeping import incident_of
+from duly.stores.postgres.outbox import message_of
+from duly.stores.postgres.remembering import event_of, progress_of, step_of
 from duly.stores.postgres.rows import (
     BACKLOG,
     SCHEDULE,
     VERDICT,
     backlog_of,
+    new_run_of,
     schedule_of,
     verdict_of,
 )
 
 _plain = msgspec.to_builtins
 
+EVERY_EFFECT = EffectFilter(limit=2**31 - 1)
+
+OUTBOX = "select id, topic, body, key, run, kept_at from duly_outbox order by seq"
+
 
 async def snapshot(conn: asyncpg.Connection) -> dict[str, Any]:
     """Return all rows by kind, as `Tables.snapshot` of the model does."""
     async with conn.transaction(isolation="repeatable_read", readonly=True):
-        return await _runs(conn) | await _schedules(conn) | await _others(conn)
+        return (
+            await _runs(conn) | await _schedules(conn) | await _others(conn) | await _lasting(conn)
+        )
 
 
 async def _runs(conn: asyncpg.Connection) -> dict[str, Any]:
@@ -42,7 +53,7 @@ async def _runs(conn: asyncpg.Connection) -> dict[str, Any]:
     ended = await conn.fetch("select * from duly_ended order by id")
     past = await conn.fetch("select * from duly_attempt order by run, epoch")
     return {
-        "run": {str(r["id"]): _plain(Identity(_new_run(r), r["enqueued_at"])) for r in run},
+        "run": {str(r["id"]): _plain(Identity(new_run_of(r), r["enqueued_at"])) for r in run},
         "later": {str(r["id"]): _plain(_fill(Later, r, state=RunState(r["state"]))) for r in later},
         "ready": {str(r["id"]): _plain(_fill(Ready, r)) for r in ready},
         "held": {str(r["id"]): _plain(_fill(Held, r)) for r in held},
@@ -52,11 +63,6 @@ async def _runs(conn: asyncpg.Connection) -> dict[str, Any]:
             for r in past
         },
     }
-
-
-def _new_run(row: Any) -> NewRun:
-    run: NewRun = _fill(NewRun, row, origin=Origin(row["origin"]), limit=row["max_running"])
-    return run
 
 
 def _fill(kind: type[msgspec.Struct], row: Any, **given: Any) -> Any:
@@ -97,6 +103,39 @@ async def _others(conn: asyncpg.Connection) -> dict[str, Any]:
         "instances": {str(one.boot): _plain(_as_kept(one)) for one in instances},
         "incidents": sorted((_plain(incident_of(row)) for row in incidents), key=repr),
         "generation": await conn.fetchval("select generation from duly_meta"),
+    }
+
+
+async def _lasting(conn: asyncpg.Connection) -> dict[str, Any]:
+    steps = await conn.fetch(
+        "select run, name, number, kind, value, at from duly_step order by run, name"
+    )
+    told = await conn.fetch(
+        "select run, done, total, note, published, effects, at from duly_progress order by run"
+    )
+    awaits: dict[str, list[list[str]]] = {}
+    for run, event, group in await conn.fetch(
+        "select run, event, grp from duly_await order by run, event, grp"
+    ):
+        awaits.setdefault(str(run), []).append([event, group])
+    events = await conn.fetch("select name, body, by, at from duly_event order by name")
+    relays = await conn.fetch("select topic, boot, until from duly_relay order by topic")
+    return {
+        "steps": {f"{r['run']}/{r['name']}": _plain(step_of(tuple(r)[1:])) for r in steps},
+        "progress": {str(r["run"]): _plain(progress_of(tuple(r)[1:])) for r in told},
+        "awaits": awaits,
+        "events": {r["name"]: _plain(event_of(r)) for r in events},
+        "outbox": [_plain(message_of(r)) for r in await conn.fetch(OUTBOX)],
+        "relays": {topic: [str(boot), _plain(until)] for topic, boot, until in relays},
+    } | await _ledger(conn)
+
+
+async def _ledger(conn: asyncpg.Connection) -> dict[str, Any]:
+    effects = [effect_of(row) for row in await conn.fetch(*where_clause(EVERY_EFFECT))]
+    lines = await conn.fetch(f"select {AUDIT_COLUMNS} from duly_effect_line order by number")
+    return {
+        "effects": {str(one.address): _plain(one) for one in effects},
+        "audit": [_plain(line_of(row)) for row in lines],
     }
 
 

@@ -14,8 +14,14 @@ from uuid import UUID
 
 import asyncpg
 
+from duly.core.effects import Doubt
 from duly.errors import StoreReadOnly
 from duly.stores.base import Standing
+from duly.stores.postgres.entries import INTENDED, effect_of
+from duly.stores.postgres.ledger import post_in
+from duly.stores.postgres.unit import Unit
+
+RESTORED = "the store was restored: writes may be missing"
 
 Origin = tuple[str | None, int | None]
 
@@ -67,10 +73,18 @@ def _difference(then: Origin, now: Origin) -> str:
     return ""
 
 
-async def accept(conn: asyncpg.Connection, by: str, reason: str) -> Standing:
-    """Trust the store again as it is, with the next generation; trusted already: no change."""
-    await conn.execute(ACCEPT, by, reason, *await origin(conn))
-    return _standing(await conn.fetchrow(META))
+async def accept(unit: Unit, by: str, reason: str, here: Origin) -> Standing:
+    """Trust the store again as it is, with the next generation; trusted already: no change.
+
+    `here` is the server's origin. What was on its way may have been confirmed in writes that are
+    missing, so every intended effect is doubted in the same transaction.
+    """
+    if await unit.fetch(ACCEPT, by, reason, *here):
+        rows = [effect_of(row) for row in await unit.fetch(INTENDED)]
+        await post_in(
+            unit, [Doubt(address=one.address, intent=one.intent, why=RESTORED) for one in rows]
+        )
+    return _standing((await unit.fetch(META))[0])
 
 
 async def went_back(conn: asyncpg.Connection, beats: tuple[UUID, int]) -> Standing | None:
@@ -108,5 +122,5 @@ DISTRUST = "update duly_meta set trusted = false, why = $1 where trusted"
 ACCEPT = """
 update duly_meta set trusted = true, why = '', generation = generation + 1, accepted_by = $1,
   accepted_reason = $2, system_identifier = $3, timeline = $4
-where not trusted
+where not trusted returning generation
 """

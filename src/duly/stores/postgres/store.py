@@ -23,11 +23,15 @@ from duly.stores.postgres.firing import FireVerbs
 from duly.stores.postgres.fleet import FleetVerbs
 from duly.stores.postgres.housekeeping import HousekeepingVerbs
 from duly.stores.postgres.lease import Line
+from duly.stores.postgres.ledger import LedgerVerbs
 from duly.stores.postgres.moving import MoveVerbs
+from duly.stores.postgres.outbox import OutboxVerbs
 from duly.stores.postgres.presence import SessionPresence
 from duly.stores.postgres.reading import ReadVerbs
+from duly.stores.postgres.remembering import RememberVerbs
 from duly.stores.postgres.schedules import ScheduleVerbs
 from duly.stores.postgres.snapshot import snapshot
+from duly.stores.postgres.sweeping import SweepVerbs
 from duly.stores.postgres.takeover import TakeoverVerbs
 from duly.stores.postgres.waking import Bell
 
@@ -43,6 +47,10 @@ class PostgresStore(
     FireVerbs,
     ScheduleVerbs,
     HousekeepingVerbs,
+    RememberVerbs,
+    OutboxVerbs,
+    LedgerVerbs,
+    SweepVerbs,
 ):
     """`Store` on PostgreSQL. `url` as asyncpg takes it; tables live in `schema`.
 
@@ -80,8 +88,9 @@ class PostgresStore(
     async def accept(self, by: str, reason: str) -> Standing:
         with border(self.name):
             async with self._pool.line() as conn:
-                self._standing = await standing.accept(conn, by, reason)
-                return self._standing
+                here = await standing.origin(conn)
+        self._standing = await self._transact(lambda unit: standing.accept(unit, by, reason, here))
+        return self._standing
 
     async def clock(self) -> datetime:
         rows = await self._fetch("select clock_timestamp()")

@@ -14,12 +14,20 @@ from uuid import UUID
 
 import msgspec
 
-from duly.core.fleet import Proof, TakenOver
+from duly.core.fleet import InstanceState, Proof, TakenOver, proven_gone
 from duly.core.rules import DEATHS_TO_PARK, after_death
+from duly.core.runs import Answer
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
 from duly.stores.base import Signal
-from duly.stores.postgres.ending import DROP_HELD, Held, returning
-from duly.stores.postgres.fleet import cancelled, lock_limits_of, past_of
+from duly.stores.postgres.afterwards import Held, returning
+from duly.stores.postgres.ending import DROP_HELD
+from duly.stores.postgres.fleet import (
+    LOCK_INSTANCE,
+    cancelled,
+    instance_of,
+    lock_what_is_held,
+    past_of,
+)
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.places import (
     Mover,
@@ -27,31 +35,49 @@ from duly.stores.postgres.places import (
     free,
     identities,
     note_attempts,
-    put_ended,
     put_later,
     put_ready,
 )
 from duly.stores.postgres.unit import LimitMoved, Unit
+from duly.stores.postgres.waiting import finish
 
 POISON = "poison"
+HERE = (InstanceState.LIVE, InstanceState.STOPPING)
 
 
 class TakeoverVerbs(Ground):
-    """`take_over` and `come_back`."""
+    """`take_over`, `prove` and `come_back`."""
 
     async def take_over(
-        self, boot: UUID, proof: Proof, *, now: datetime | None = None
+        self, boot: UUID, proof: Proof, *, cause: str = "", now: datetime | None = None
     ) -> TakenOver:
         await self._must_be_trusted()
+        told = proof.told(cause)
 
         async def work(unit: Unit) -> TakenOver:
-            await lock_limits_of(unit, boot)
-            if not await unit.fetch(BURY, boot, proof.value, proof is Proof.LEASE, unit.now):
+            await lock_what_is_held(unit, boot)
+            if not await unit.fetch(BURY, boot, told, proof is Proof.LEASE, unit.now):
                 return TakenOver(boot, False)
             rows = await unit.fetch(TAKE_HELD, boot)
             await unit.fetch(DROP_HELD, [row[0] for row in rows])
             unit.tell(Signal.FLEET)
-            return await _move_on(unit, boot, proof, [Held(*row) for row in rows])
+            return await _move_on(unit, boot, told, [Held(*row) for row in rows])
+
+        return await self._transact(work, now)
+
+    async def prove(self, boot: UUID, *, now: datetime | None = None) -> Answer:
+        async def work(unit: Unit) -> Answer:
+            rows = await unit.fetch(LOCK_INSTANCE, boot)
+            if not rows:
+                return Answer.UNKNOWN
+            known = instance_of(rows[0])
+            if known.state in HERE:
+                return Answer.IMPOSSIBLE
+            if proven_gone(known):
+                return Answer.ALREADY
+            told = Proof.PROCESS.told(f"after: {known.reason}" if known.reason else "")
+            await unit.fetch(PROVE, boot, told)
+            return Answer.DONE
 
         return await self._transact(work, now)
 
@@ -73,30 +99,38 @@ class TakeoverVerbs(Ground):
         return await self._transact(work, now)
 
 
-async def _move_on(unit: Unit, boot: UUID, proof: Proof, held: Sequence[Held]) -> TakenOver:
-    """Move what a dead boot held to where it belongs now."""
+async def _move_on(unit: Unit, boot: UUID, told: str, held: Sequence[Held]) -> TakenOver:
+    """Move what a dead boot held to where it belongs now.
+
+    All at once, unless somebody is woken by that: then in turns, as `waiting.finish` does.
+    """
     if not held:
         return TakenOver(boot, True)
     held = sorted(held, key=lambda one: one.id)
     known = await identities(unit, [one.id for one in held])
+    ends: tuple[list[UUID], list[UUID], list[UUID]] = ([], [], [])
+    for turn in [[one] for one in held] if unit.awaited.by_run else [held]:
+        for gathered, moved in zip(ends, await _move(unit, told, turn, known), strict=True):
+            gathered += [one.id for one in moved]
+    return TakenOver(boot, True, *map(tuple, ends))
+
+
+async def _move(
+    unit: Unit, told: str, held: Sequence[Held], known: dict[UUID, Mover]
+) -> tuple[list[Held], list[Held], list[Held]]:
+    """Move runs on; return those that are ready, parked and cancelled."""
     asked = [one for one in held if one.cancel is not None]
     others = [one for one in held if one.cancel is None]
     parked = [one for one in others if after_death(one.deaths + 1).park]
     ready = [one for one in others if not after_death(one.deaths + 1).park]
-    past = [past_of(one, unit.now, RunVerb.TAKE_OVER, proof.value) for one in others]
+    past = [past_of(one, unit.now, RunVerb.TAKE_OVER, told) for one in others]
     advance(RUN_MOVES, RunState.RUNNING, RunVerb.TAKE_OVER)
     await note_attempts(unit, past)
-    await put_ended(unit, [cancelled(one) for one in asked])
     await put_later(unit, [_poison(one, known[one.id]) for one in parked])
     await put_ready(unit, [returning(known[one.id], one, deaths=one.deaths + 1) for one in ready])
-    await _free_limited(unit, [*asked, *parked], known)
-    return TakenOver(
-        boot,
-        True,
-        tuple(one.id for one in ready),
-        tuple(one.id for one in parked),
-        tuple(one.id for one in asked),
-    )
+    await _free_limited(unit, parked, known)
+    await finish(unit, [cancelled(one) for one in asked], known)
+    return ready, parked, asked
 
 
 async def _free_limited(unit: Unit, held: Sequence[Held], known: dict[UUID, Mover]) -> None:
@@ -139,6 +173,8 @@ where boot = $1 and state in ('live', 'stopping')
   and not ($3 and lease_until is not null and lease_until > $4::timestamptz)
 returning boot
 """
+
+PROVE = "update duly_instance set reason = $2 where boot = $1"
 
 TAKE_HELD = """
 select id, boot, epoch, failures, deaths, claimed_at, cancel from duly_held

@@ -1,9 +1,10 @@
 """A unit of work: one open transaction, its instant, what it will tell, and its limits.
 
 Verbs that need more than one statement run inside a unit. Its `now` is one instant for all it
-writes. Limits are locked once, in ascending order, before any run (the lock order of
-`stores.base`); whoever meets a limited run whose limit was not locked raises `LimitMoved`, and
-the whole unit is run again with a fresh look. Wakes are told after the commit, never before.
+writes. What is awaited is locked first, then limits, each once and in ascending order, before any
+run (the lock order of `stores.base`); whoever meets what had to be locked and was not raises
+`BeginAgain`, and the whole unit is run again with a fresh look. Wakes are told after the commit,
+never before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -33,8 +35,12 @@ def sparse(column: list[Any]) -> list[Any]:
     return column if any(value is not None for value in column) else []
 
 
-class LimitMoved(Exception):
-    """A run of a limit that is not locked was met; the unit begins again."""
+class BeginAgain(Exception):
+    """What was looked at moved before it was locked; the unit begins again with a fresh look."""
+
+
+class LimitMoved(BeginAgain):
+    """A run of a limit that is not locked was met."""
 
 
 class Line(Protocol):
@@ -52,6 +58,18 @@ class Room(msgspec.Struct):
     used: int
 
 
+class Awaited(msgspec.Struct):
+    """What this unit may wake: locked names, and by run the (event, group) pairs it awaits.
+
+    `limits` are those of the awaiting runs; `effects` the states of effects that are awaited.
+    """
+
+    named: set[str] = msgspec.field(default_factory=set)
+    by_run: dict[UUID, set[tuple[str, str]]] = msgspec.field(default_factory=dict)
+    limits: set[str] = msgspec.field(default_factory=set)
+    effects: dict[str, str | None] = msgspec.field(default_factory=dict)
+
+
 class Unit:
     """One transaction. `sent` counts its statements."""
 
@@ -59,6 +77,7 @@ class Unit:
         self.now = now
         self.wakes: set[WakeUp] = set()
         self.rooms: dict[str, Room] = {}
+        self.awaited = Awaited()
         self.sent = 0
         self._line = line
         self._schema = schema
@@ -98,7 +117,7 @@ COUNT_SLOTS = """
 select limit_key, count(*)::int from duly_slot where limit_key = any($1::text[]) group by limit_key
 """
 
-_TABLE = re.compile(r"\b(duly_[a-z]+)\b(?!\.)")
+_TABLE = re.compile(r"\b(duly_[a-z_]+)\b(?!\.)")
 
 
 @cache

@@ -15,7 +15,7 @@ from uuid import UUID
 from duly.core.fleet import Claim
 from duly.core.runs import Claimed, Origin
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
-from duly.stores.sqlite.rows import instant, instant_or_none, marks, micros, uuid_of
+from duly.stores.sqlite.rows import instant, instant_or_none, marks, micros, uuid_of, uuid_or_none
 from duly.stores.sqlite.tx import Row, Tx
 
 RENEW = """update duly_instance set seen_at = ?, lease_until = ?
@@ -26,7 +26,7 @@ _REMOVE = """delete from duly_ready where (queue, priority, id) in (
     select queue, priority, id from duly_held where boot = ? and claim = ?)"""
 
 _CLAIMED = """select h.id, h.epoch, r.task, r.args, r.queue, h.failures, h.deaths, r.limit_key,
-    r.schedule, r.due, r.window_start, r.origin, r.enqueued_at
+    r.schedule, r.due, r.window_start, r.origin, r.enqueued_at, r.parent
     from duly_held h cross join duly_run r on r.id = h.id
     where h.boot = ? and h.claim = ? order by h.priority desc, h.id"""
 
@@ -91,7 +91,7 @@ def _hold(
 
 def _claimed(row: Row) -> Claimed:
     run, epoch, task, args, queue, failures, deaths, limit_key = row[:8]
-    schedule, due, window_start, origin, enqueued_at = row[8:]
+    schedule, due, window_start, origin, enqueued_at, parent = row[8:]
     return Claimed(
         uuid_of(run),
         epoch,
@@ -106,4 +106,5 @@ def _claimed(row: Row) -> Claimed:
         instant_or_none(window_start),
         _ORIGINS[origin],
         instant(enqueued_at),
+        uuid_or_none(parent),
     )

@@ -1,7 +1,7 @@
 """How attempts end: each fenced by (run, boot, epoch), a batch in two statements.
 
-Endings for good of runs without a limit go together; whatever is out of the ordinary (a fence
-that does not hold, a limit, a run that lives on, the same run twice) goes one by one, in order.
+Plain endings for good go together; whatever is out of the ordinary (a fence that does not hold,
+a limit, a note, a parent, a run that lives on, the same run twice) goes one by one, in order.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from duly.stores.sqlite.moves import (
     put_later,
     put_ready,
 )
+from duly.stores.sqlite.notes import keep_one
 from duly.stores.sqlite.rows import marks, micros
 from duly.stores.sqlite.tx import Tx
+from duly.stores.sqlite.waits import await_all
 
 _FOR_GOOD = {
     verb: state for verb, state in RUN_MOVES[RunState.RUNNING].items()
@@ -53,13 +55,18 @@ _REMOVE = {size: f"delete from duly_held where id in ({marks(size)})" for size i
 def end(tx: Tx, boot: UUID, endings: Sequence[Ending], now: datetime | None) -> list[Answer]:
     """End attempts; see `Store.end`."""
     at = micros(tx.now(now))
-    together = [one for one in endings if one.verb in _FOR_GOOD and not one.limited]
-    if len({one.run for one in endings}) < len(endings):
-        together = []  # the same run twice: the order decides
+    together = [one for one in endings if one.verb in _FOR_GOOD and one.plain]
+    if len({one.run for one in endings}) < len(endings) or any(map(_looks_at_others, endings)):
+        together = []  # the order decides
     done: set[UUID] = set()
     for chunk in chunked(together):
         done |= _end_together(tx, boot, chunk, at)
     return [Answer.DONE if one.run in done else _end_one(tx, boot, one, at) for one in endings]
+
+
+def _looks_at_others(ending: Ending) -> bool:
+    """Whether what an ending comes to may hang on how other runs of its batch end."""
+    return bool(ending.awaits or (ending.note is not None and ending.note.runs))
 
 
 def _end_together(tx: Tx, boot: UUID, endings: Sequence[Ending], at: int) -> set[UUID]:
@@ -92,6 +99,8 @@ def _end_one(tx: Tx, boot: UUID, ending: Ending, at: int) -> Answer:
     if spot is None or not _fits(spot, boot, ending):
         return Answer.ALREADY if _ended_so(tx, boot, ending) else Answer.STALE
     assert spot.hand is not None, "a fence that fits is of a held run"
+    if ending.note is not None:
+        keep_one(tx, ending.note, at)
     ending = _heed_cancel(ending, spot.hand)
     state = advance(RUN_MOVES, RunState.RUNNING, ending.verb)
     if PLACE[state] is Place.ENDED:
@@ -114,7 +123,13 @@ def _heed_cancel(ending: Ending, hand: Hand) -> Ending:
     """A run that would live on, although its cancelling was requested, ends as cancelled."""
     if hand.cancel is None or ending.verb not in LIVES_ON:
         return ending
-    return Ending(run=ending.run, epoch=ending.epoch, verb=RunVerb.CANCEL, reason=hand.cancel)
+    return Ending(
+        run=ending.run,
+        epoch=ending.epoch,
+        verb=RunVerb.CANCEL,
+        reason=hand.cancel,
+        parent=ending.parent,
+    )
 
 
 def _go_on(tx: Tx, ending: Ending, spot: Spot, *, state: RunState, at: int) -> None:
@@ -142,6 +157,7 @@ def _go_on(tx: Tx, ending: Ending, spot: Spot, *, state: RunState, at: int) -> N
     )
     free(tx, run, spot.asked.limit_key, at)
     tx.tell(Signal.DUE)
+    await_all(tx, ending, at)
 
 
 def _wake_at(ending: Ending, at: int) -> int | None:

@@ -173,7 +173,9 @@ def insert(tx: Tx, new: NewRun, now: datetime) -> None:
             new.limit_key,
             new.limit,
         )
-    asked = Asked(new.task, new.queue, new.priority, micros_or_none(new.expires_at), new.limit_key)
+    parent = new.parent.bytes if new.parent else None
+    expires_at = micros_or_none(new.expires_at)
+    asked = Asked(new.task, new.queue, new.priority, expires_at, new.limit_key, parent)
     if new.run_at is not None and new.run_at > now:
         put_later(
             tx, run, RunState.SCHEDULED, asked=asked, numbers=Numbers(),

@@ -12,7 +12,15 @@ from uuid import UUID
 
 import msgspec
 
-from duly.core.fleet import Horizon, Instance, InstanceState, Proof, Renewal, TakenOver
+from duly.core.fleet import (
+    Horizon,
+    Instance,
+    InstanceState,
+    Proof,
+    Renewal,
+    TakenOver,
+    proven_gone,
+)
 from duly.core.rules import DEATHS_TO_PARK, after_death
 from duly.core.runs import SUSPECT_QUEUE, Answer
 from duly.core.states import RUN_MOVES, Place, RunState, RunVerb, advance
@@ -192,7 +200,7 @@ def leave(tx: Tx, boot: UUID, now: datetime | None) -> int:
     return len(held)
 
 
-def take_over(tx: Tx, boot: UUID, proof: Proof, now: datetime | None) -> TakenOver:
+def take_over(tx: Tx, boot: UUID, proof: Proof, cause: str, *, now: datetime | None) -> TakenOver:
     """Declare a boot dead and move its runs on; see `Store.take_over`."""
     tx.must_be_trusted()
     at = micros(tx.now(now))
@@ -200,7 +208,7 @@ def take_over(tx: Tx, boot: UUID, proof: Proof, now: datetime | None) -> TakenOv
     buried = tx.do(
         "update duly_instance set state = 'dead', lease_until = null, reason = ?"
         f" where boot = ? and state in {_HERE} {by_lease}",
-        proof.value,
+        proof.told(cause),
         boot.bytes,
         *([at] if by_lease else []),
     )
@@ -208,21 +216,21 @@ def take_over(tx: Tx, boot: UUID, proof: Proof, now: datetime | None) -> TakenOv
         return TakenOver(boot, False)
     ends: dict[str, list[UUID]] = {"ready": [], "parked": [], "cancelled": []}
     for run in held_by(tx, boot):
-        ends[_take(tx, run, proof, at)].append(uuid_of(run))
+        ends[_take(tx, run, proof.told(cause), at)].append(uuid_of(run))
     tx.tell(Signal.FLEET)
     return TakenOver(
         boot, True, tuple(ends["ready"]), tuple(ends["parked"]), tuple(ends["cancelled"])
     )
 
 
-def _take(tx: Tx, run: bytes, proof: Proof, at: int) -> str:
+def _take(tx: Tx, run: bytes, why: str, at: int) -> str:
     spot = held_spot(tx, run)
     assert spot.hand is not None, "a held run is in a hand"
     if spot.hand.cancel is not None:
         state = advance(RUN_MOVES, RunState.RUNNING, RunVerb.CANCEL)
         put_ended(tx, run, at, spot=spot, end=End(state, reason=spot.hand.cancel))
         return "cancelled"
-    note_attempt(tx, run, spot=spot, verb=RunVerb.TAKE_OVER, at=at, detail=proof.value)
+    note_attempt(tx, run, spot=spot, verb=RunVerb.TAKE_OVER, at=at, detail=why)
     leave_place(tx, run, spot)
     before = spot.numbers
     numbers = Numbers(before.epoch, before.failures, before.deaths + 1)
@@ -234,6 +242,20 @@ def _take(tx: Tx, run: bytes, proof: Proof, at: int) -> str:
     advance(RUN_MOVES, RunState.RUNNING, RunVerb.TAKE_OVER)
     put_ready(tx, run, at, asked=spot.asked, numbers=numbers)
     return "ready"
+
+
+def prove(tx: Tx, boot: UUID) -> Answer:
+    """Note that a boot's process is proven gone; see `Store.prove`."""
+    known = instance(tx, boot.bytes)
+    if known is None:
+        return Answer.UNKNOWN
+    if known.state in (InstanceState.LIVE, InstanceState.STOPPING):
+        return Answer.IMPOSSIBLE
+    if proven_gone(known):
+        return Answer.ALREADY
+    told = Proof.PROCESS.told(f"after: {known.reason}" if known.reason else "")
+    tx.do("update duly_instance set reason = ? where boot = ?", told, boot.bytes)
+    return Answer.DONE
 
 
 def come_back(tx: Tx, boot: UUID, now: datetime | None) -> int:
@@ -301,6 +323,12 @@ def instances(tx: Tx) -> list[Instance]:
         from duly_instance i order by boot desc"""
     )
     return [instance_of(row[:-1], held=row[-1]) for row in rows]
+
+
+def instance(tx: Tx, boot: bytes) -> Instance | None:
+    """Return one instance as it is kept, without what it holds."""
+    row = tx.one(f"select {_INSTANCE} from duly_instance where boot = ?", boot)
+    return None if row is None else instance_of(row)
 
 
 def instance_of(row: Row, *, held: int = 0) -> Instance:

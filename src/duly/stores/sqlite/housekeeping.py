@@ -39,6 +39,9 @@ _FORGET = (
         and run = ?1 and not exists (
             select 1 from duly_ended where id = ?1 and state = 'succeeded')""",
     "delete from duly_attempt where run = ?",
+    "delete from duly_step where run = ?",
+    "delete from duly_progress where run = ?",
+    "delete from duly_await where run = ?",
     "delete from duly_ended where id = ?",
     "delete from duly_run where id = ?",
 )
@@ -59,12 +62,14 @@ def open_incident(tx: Tx, one: Incident, now: datetime | None) -> bool:
     return bool(opened)
 
 
-def close_incident(tx: Tx, kind: str, subject: str, now: datetime | None) -> bool:
+def close_incident(tx: Tx, kind: str, subject: str, note: str, *, now: datetime | None) -> bool:
     """Close the open incident of a kind and subject; see `Store.close_incident`."""
     closed = tx.do(
-        "update duly_incident set closed_at = ?"
-        " where kind = ? and subject = ? and closed_at is null",
+        "update duly_incident set closed_at = ?1, evidence ="
+        " case when ?2 = '' then evidence else json_set(evidence, '$.closed', ?2) end"
+        " where kind = ?3 and subject = ?4 and closed_at is null",
         micros(tx.now(now)),
+        note,
         kind,
         subject,
     )
@@ -111,7 +116,39 @@ def prune(tx: Tx, keep: Retention, limit: int, now: datetime | None) -> Filled:
             before,
             limit,
         ),
+        effects=_prune_effects(tx, micros(at), limit),
+        events=tx.do(
+            "delete from duly_event where name in (select name from duly_event"
+            " where at < ? order by name limit ?)",
+            before,
+            limit,
+        ),
+        lines=tx.do(
+            "delete from duly_effect_line where number in (select number from duly_effect_line l"
+            " where at < ? and not exists (select 1 from duly_effect e where e.task = l.task"
+            " and e.name = l.name and e.key = l.key) order by number limit ?)",
+            before,
+            limit,
+        ),
+        limits=tx.do(
+            "delete from duly_limit where key in (select key from duly_limit l where not exists"
+            " (select 1 from duly_run r where r.limit_key = l.key) order by key limit ?)",
+            limit,
+        ),
     )
+
+
+def _prune_effects(tx: Tx, at: int, limit: int) -> int:
+    """Forget effects that are done, and whose period is over for long, with their audit."""
+    old = tx.all(
+        "select task, name, key from duly_effect where state = 'done' and keep_until < ?"
+        " order by task, name, key limit ?",
+        at,
+        limit,
+    )
+    for table in ("duly_effect", "duly_effect_line"):
+        tx.many(f"delete from {table} where task = ? and name = ? and key = ?", old)
+    return len(old)
 
 
 def _prune_runs(tx: Tx, last: int, before: int, limit: int) -> int:

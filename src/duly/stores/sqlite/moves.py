@@ -16,6 +16,7 @@ import msgspec
 from duly.core.rules import after_death
 from duly.core.runs import SUSPECT_QUEUE
 from duly.core.states import RUN_MOVES, Place, RunState, RunVerb, advance
+from duly.core.steps import WAKEABLE, of_run
 from duly.stores.base import Signal
 from duly.stores.sqlite.rows import marks
 from duly.stores.sqlite.tx import Tx
@@ -32,6 +33,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     priority: int
     expires_at: int | None
     limit_key: str | None
+    parent: bytes | None = None
 
 
 class Numbers(msgspec.Struct, gc=False):
@@ -63,7 +65,8 @@ class Spot(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
 
 
-_ASKED = "select task, queue, priority, expires_at, limit_key from duly_run where id = ?"
+_ASKED = """select task, queue, priority, expires_at, limit_key, parent from duly_run
+    where id = ?"""
 _HELD = """select epoch, failures, deaths, boot, claim, claimed_at, cancel
     from duly_held where id = ?"""
 _LATER = "select epoch, failures, deaths, state, reason from duly_later where id = ?"
@@ -179,7 +182,7 @@ class End(msgspec.Struct, frozen=True, gc=False):
 
 
 def put_ended(tx: Tx, run: bytes, at: int, *, spot: Spot, end: End, failed: bool = False) -> None:
-    """Move a run out of its place to its end, and free its slot."""
+    """Move a run to its end, free its slot, and wake who awaits the end of a child."""
     leave_place(tx, run, spot)
     hand, numbers = spot.hand, spot.numbers
     tx.do(
@@ -198,6 +201,8 @@ def put_ended(tx: Tx, run: bytes, at: int, *, spot: Spot, end: End, failed: bool
         end.reason,
     )
     free(tx, run, spot.asked.limit_key, at)
+    if spot.asked.parent is not None:
+        wake(tx, of_run(UUID(bytes=run)), at)
 
 
 def note_attempt(
@@ -266,6 +271,43 @@ def _admit(tx: Tx, run: bytes, key: str) -> bool:
         return True
     owned = tx.value("select 1 from duly_slot where limit_key = ? and run = ?", key, run)
     return owned is not None
+
+
+# --- what is awaited ----------------------------------------------------------------------
+
+
+def wake(tx: Tx, event: str, at: int) -> int:
+    """Let those runs go on that awaited this, and nothing else of its group."""
+    met: dict[bytes, set[str]] = {}
+    for run, group in tx.all("select run, grp from duly_await where event = ? order by run", event):
+        met.setdefault(run, set()).add(group)
+    if met:
+        tx.do("delete from duly_await where event = ?", event)
+    woken = 0
+    for run, groups in met.items():
+        rest = {group for (group,) in tx.all("select grp from duly_await where run = ?", run)}
+        if groups - rest:
+            woken += awaken(tx, run, at)
+    return woken
+
+
+def awaken(tx: Tx, run: bytes, at: int) -> int:
+    """Make a run ready that waits, or is parked for what will come about."""
+    tx.do("delete from duly_await where run = ?", run)
+    spot = find(tx, run)
+    if spot is None or not _wakeable(spot):
+        return 0
+    verb = RunVerb.UNPARK if spot.state is RunState.PARKED else RunVerb.PROMOTE
+    advance(RUN_MOVES, spot.state, verb)
+    leave_place(tx, run, spot)
+    put_ready(tx, run, at, asked=spot.asked, numbers=spot.numbers)
+    return 1
+
+
+def _wakeable(spot: Spot) -> bool:
+    return spot.state is RunState.WAITING or (
+        spot.state is RunState.PARKED and spot.reason in WAKEABLE
+    )
 
 
 # --- from the hands -----------------------------------------------------------------------

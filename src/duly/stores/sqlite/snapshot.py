@@ -10,15 +10,18 @@ from typing import Any
 
 import msgspec
 
-from duly.core.runs import NewRun, Origin
 from duly.core.states import RunState
+from duly.core.steps import Event
 from duly.stores.memory.tables import Ended, Held, Identity, Key, Later, Ready
 from duly.stores.sqlite.fleet import instance_rows
 from duly.stores.sqlite.housekeeping import incident_rows
+from duly.stores.sqlite.ledger import effect_rows, line_rows
+from duly.stores.sqlite.notes import STEP, step_of
+from duly.stores.sqlite.outbox import message_rows
 from duly.stores.sqlite.rows import instant, instant_or_none, uuid_of, uuid_or_none
 from duly.stores.sqlite.timetable import read_backlogs, read_schedules, verdict_rows
 from duly.stores.sqlite.tx import Tx
-from duly.stores.sqlite.views import attempt_of
+from duly.stores.sqlite.views import IDENTITY, PROGRESS, asked_run, attempt_of, progress_of
 
 _plain = msgspec.to_builtins
 
@@ -28,6 +31,8 @@ def snapshot(tx: Tx) -> dict[str, Any]:
     return {
         **_runs(tx),
         **_places(tx),
+        **_lasting(tx),
+        **_effects(tx),
         "schedules": {row.name: _plain(row) for row in read_schedules(tx, "")},
         "backlogs": {f"{b.schedule}@{b.after}": _plain(b) for b in read_backlogs(tx, "")},
         "verdicts": _verdicts(tx),
@@ -45,7 +50,10 @@ def _runs(tx: Tx) -> dict[str, Any]:
         "select run, epoch, boot, started_at, ended_at, outcome, detail from duly_attempt"
     )
     return {
-        "run": {str(uuid_of(row[0])): _plain(_identity(row)) for row in tx.all(_IDENTITIES)},
+        "run": {
+            str(uuid_of(row[0])): _plain(Identity(asked_run(row), instant(row[-1])))
+            for row in tx.all(f"select {IDENTITY}, enqueued_at from duly_run")
+        },
         "attempts": {f"{uuid_of(row[0])}#{row[1]}": _plain(attempt_of(row[1:])) for row in past},
         "keys": {
             f"{task}/{key}": _plain(Key(uuid_of(run), instant(made_at)))
@@ -54,32 +62,6 @@ def _runs(tx: Tx) -> dict[str, Any]:
         "limits": dict(tx.all("select key, max from duly_limit")),
         "slots": slots,
     }
-
-
-_IDENTITIES = """select id, task, args, queue, priority, origin, key, run_at, expires_at,
-    limit_key, max, schedule, due, window_start, parent, asked_by, enqueued_at from duly_run"""
-
-
-def _identity(row: tuple[Any, ...]) -> Identity:
-    asked = NewRun(
-        id=uuid_of(row[0]),
-        task=row[1],
-        args=row[2],
-        queue=row[3],
-        priority=row[4],
-        origin=Origin(row[5]),
-        key=row[6],
-        run_at=instant_or_none(row[7]),
-        expires_at=instant_or_none(row[8]),
-        limit_key=row[9],
-        limit=row[10] or 0,
-        schedule=row[11],
-        due=instant_or_none(row[12]),
-        window_start=instant_or_none(row[13]),
-        parent=uuid_or_none(row[14]),
-        asked_by=row[15],
-    )
-    return Identity(asked, instant(row[16]))
 
 
 def _places(tx: Tx) -> dict[str, Any]:
@@ -130,3 +112,37 @@ def _verdicts(tx: Tx) -> dict[str, Any]:
     for name, one in verdict_rows(tx):
         shown.setdefault(name, []).append(_plain(one))
     return shown
+
+
+def _lasting(tx: Tx) -> dict[str, Any]:
+    awaits: dict[str, list[list[str]]] = {}
+    for run, event, group in tx.all("select run, event, grp from duly_await order by event, grp"):
+        awaits.setdefault(str(uuid_of(run)), []).append([event, group])
+    events = tx.all("select name, body, by, at from duly_event")
+    relays = tx.all("select topic, boot, until from duly_relay")
+    return {
+        "steps": {
+            f"{uuid_of(row[0])}/{row[1]}": _plain(step_of(row[1:]))
+            for row in tx.all(f"select run, {STEP} from duly_step")
+        },
+        "progress": {
+            str(uuid_of(row[0])): _plain(progress_of(row[1:]))
+            for row in tx.all(f"select run, {PROGRESS} from duly_progress p")
+        },
+        "awaits": awaits,
+        "events": {
+            name: _plain(Event(name=name, body=body, by=by, at=instant(at)))
+            for name, body, by, at in events
+        },
+        "outbox": [_plain(one) for one in message_rows(tx, "order by seq")],
+        "relays": {
+            topic: [str(uuid_of(boot)), _plain(instant(until))] for topic, boot, until in relays
+        },
+    }
+
+
+def _effects(tx: Tx) -> dict[str, Any]:
+    return {
+        "effects": {str(one.address): _plain(one) for one in effect_rows(tx, "")},
+        "audit": [_plain(one) for one in line_rows(tx, "order by number")],
+    }

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+from duly.core.effects import Address, Effect, EffectFilter, Entry, Line, Posted
 from duly.core.fleet import Claim, Horizon, Incident, Instance, Proof, Renewal, TakenOver
+from duly.core.outbox import Message, Outgoing
 from duly.core.runs import Answer, Ending, Enqueued, NewRun, RunFilter, RunView
 from duly.core.schedules import Backlog, Declared, Definition, ScheduleRow
 from duly.core.states import ScheduleVerb
+from duly.core.steps import Event, Memory, Note
 from duly.core.verdicts import VerdictRange
 from duly.stores.base import (
     DEFAULT_GRACE,
@@ -39,13 +42,17 @@ from duly.stores.sqlite import (
     fleet,
     guest,
     housekeeping,
+    ledger,
+    outbox,
     runs,
     schedules,
     schema,
     snapshot,
     timetable,
     views,
+    waits,
 )
+from duly.stores.sqlite import notes as memory
 from duly.stores.sqlite.file import checked_path, refuse_network
 from duly.stores.sqlite.line import SqliteLine
 from duly.stores.sqlite.link import READ, WRITE, Link
@@ -53,7 +60,7 @@ from duly.stores.sqlite.presence import FilePresence, supported
 from duly.stores.sqlite.rows import micros
 from duly.stores.sqlite.tx import Clock, Tx
 from duly.stores.sqlite.wake import Waker
-from duly.stores.sqlite.witness import Witness
+from duly.stores.sqlite.witness import Mark, Witness
 from duly.stores.sqlite.worker import Worker
 
 T = TypeVar("T")
@@ -106,7 +113,13 @@ class _Base:
         return tuple(taken)
 
     async def accept(self, by: str, reason: str) -> Standing:
-        mark = await self._write(lambda tx: self._witness.accept(tx, by, reason))
+        def work(tx: Tx) -> Mark | None:
+            mark = self._witness.accept(tx, by, reason)
+            if mark is not None:  # what the lost writes said of an intent is lost with them
+                ledger.doubt_all(tx, None)
+            return mark
+
+        mark = await self._write(work)
         await asyncio.to_thread(self._witness.write, mark)
         return await self.open()
 
@@ -172,9 +185,12 @@ class _Fleet(_Base):
         return await self._write(lambda tx: fleet.leave(tx, boot, now))
 
     async def take_over(
-        self, boot: UUID, proof: Proof, *, now: datetime | None = None
+        self, boot: UUID, proof: Proof, *, cause: str = "", now: datetime | None = None
     ) -> TakenOver:
-        return await self._write(lambda tx: fleet.take_over(tx, boot, proof, now))
+        return await self._write(lambda tx: fleet.take_over(tx, boot, proof, cause, now=now))
+
+    async def prove(self, boot: UUID, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: fleet.prove(tx, boot))
 
     async def come_back(self, boot: UUID, *, now: datetime | None = None) -> int:
         return await self._write(lambda tx: fleet.come_back(tx, boot, now))
@@ -262,7 +278,66 @@ class _Runs(_Fleet):
         return await self._read(views.counts)
 
 
-class SqliteStore(_Runs):
+class _Lasting(_Runs):
+    """The verbs of what outlasts an attempt."""
+
+    async def keep(
+        self, boot: UUID, notes: Sequence[Note], *, now: datetime | None = None
+    ) -> list[Answer]:
+        return await self._write(lambda tx: memory.keep(tx, boot, notes, now))
+
+    async def remembered(self, run: UUID) -> Memory:
+        return await self._read(lambda tx: memory.remembered(tx, run))
+
+    async def emit(self, event: Event, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: waits.emit(tx, event, now))
+
+    async def happened(self, names: Sequence[str]) -> list[Event]:
+        return await self._read(lambda tx: waits.happened(tx, names))
+
+    async def fork(
+        self, run: UUID, *, at: str, new: UUID, by: str, now: datetime | None = None
+    ) -> Answer:
+        return await self._write(lambda tx: memory.fork(tx, run, at=at, new=new, by=by, now=now))
+
+    async def outgoing(
+        self,
+        boot: UUID,
+        topic: str,
+        *,
+        limit: int,
+        lease: timedelta = DEFAULT_LEASE,
+        now: datetime | None = None,
+    ) -> list[Message] | None:
+        return await self._write(
+            lambda tx: outbox.outgoing(tx, boot, topic, limit=limit, lease=lease, now=now)
+        )
+
+    async def relayed(
+        self, boot: UUID, topic: str, messages: Sequence[UUID], *, now: datetime | None = None
+    ) -> Answer:
+        return await self._write(lambda tx: outbox.relayed(tx, boot, topic, messages))
+
+    async def outbox(self) -> list[Outgoing]:
+        return await self._read(outbox.waiting)
+
+    async def post(self, entries: Sequence[Entry], *, now: datetime | None = None) -> list[Posted]:
+        return await self._write(lambda tx: ledger.post(tx, entries, now))
+
+    async def effect(self, address: Address) -> Effect | None:
+        return await self._read(lambda tx: ledger.effect(tx, address))
+
+    async def effects(self, where: EffectFilter) -> list[Effect]:
+        return await self._read(lambda tx: ledger.effects(tx, where))
+
+    async def audit(self, address: Address) -> list[Line]:
+        return await self._read(lambda tx: ledger.audit(tx, address))
+
+    async def sweep(self, limit: int = 1000, *, now: datetime | None = None) -> int:
+        return await self._write(lambda tx: ledger.sweep(tx, limit, now))
+
+
+class SqliteStore(_Lasting):
     """`Store` on one SQLite file; `clock` gives aware UTC; without it, SQLite's own counts."""
 
     async def declare(
@@ -338,8 +413,12 @@ class SqliteStore(_Runs):
     async def open_incident(self, incident: Incident, *, now: datetime | None = None) -> bool:
         return await self._write(lambda tx: housekeeping.open_incident(tx, incident, now))
 
-    async def close_incident(self, kind: str, subject: str, *, now: datetime | None = None) -> bool:
-        return await self._write(lambda tx: housekeeping.close_incident(tx, kind, subject, now))
+    async def close_incident(
+        self, kind: str, subject: str, *, note: str = "", now: datetime | None = None
+    ) -> bool:
+        return await self._write(
+            lambda tx: housekeeping.close_incident(tx, kind, subject, note, now=now)
+        )
 
     async def incidents(self, *, only_open: bool = True) -> list[Incident]:
         return await self._read(lambda tx: housekeeping.incidents(tx, only_open=only_open))

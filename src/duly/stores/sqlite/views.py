@@ -9,12 +9,17 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from duly.core.runs import Attempt, Origin, RunFilter, RunView
+from duly.core.runs import Attempt, NewRun, Origin, RunFilter, RunView
 from duly.core.states import PLACE, Place, RunState, RunVerb
+from duly.core.steps import Progress
 from duly.stores.sqlite.rows import instant, instant_or_none, uuid_of, uuid_or_none
 from duly.stores.sqlite.tx import Row, Tx
 
-_COLUMNS = """r.id, r.task, r.queue, r.priority, r.args, r.origin, r.key, r.schedule, r.due,
+IDENTITY = """id, task, args, queue, priority, origin, key, run_at, expires_at, limit_key, max,
+    schedule, due, window_start, parent, asked_by"""
+PROGRESS = "p.done, p.total, p.note, p.published, p.effects, p.at"
+
+_COLUMNS = f"""r.id, r.task, r.queue, r.priority, r.args, r.origin, r.key, r.schedule, r.due,
     r.window_start, r.enqueued_at, r.limit_key,
     case when h.id is not null then 'running' when e.id is not null then e.state
          when l.id is not null then l.state else 'ready' end,
@@ -23,13 +28,14 @@ _COLUMNS = """r.id, r.task, r.queue, r.priority, r.args, r.origin, r.key, r.sche
     coalesce(e.deaths, h.deaths, l.deaths, y.deaths),
     coalesce(e.reason, l.reason), l.wake_at, coalesce(e.boot, h.boot),
     coalesce(e.started_at, h.claimed_at), e.ended_at, e.result, e.error, h.cancel,
-    r.asked_by"""
+    r.asked_by, r.parent, {PROGRESS}"""
 _JOINS = """duly_run r
     left join duly_ended e on e.id = r.id
     left join duly_held h on h.id = r.id
     left join duly_later l on l.id = r.id
     left join duly_ready y on y.queue in (r.queue, '~suspect') and y.priority = r.priority
-        and y.id = r.id"""
+        and y.id = r.id
+    left join duly_progress p on p.run = r.id"""
 
 # Where the ids of a state are found without walking over runs in other states.
 _RARE = {
@@ -98,6 +104,38 @@ def attempt_of(row: Row) -> Attempt:
     )
 
 
+def asked_run(row: Row) -> NewRun:
+    """Build what was asked for from the columns of `IDENTITY`."""
+    return NewRun(
+        id=uuid_of(row[0]),
+        task=row[1],
+        args=row[2],
+        queue=row[3],
+        priority=row[4],
+        origin=Origin(row[5]),
+        key=row[6],
+        run_at=instant_or_none(row[7]),
+        expires_at=instant_or_none(row[8]),
+        limit_key=row[9],
+        limit=row[10] or 0,
+        schedule=row[11],
+        due=instant_or_none(row[12]),
+        window_start=instant_or_none(row[13]),
+        parent=uuid_or_none(row[14]),
+        asked_by=row[15],
+    )
+
+
+def progress_of(row: Row) -> Progress | None:
+    """Build progress from the columns of `PROGRESS`; None when there is none."""
+    done, total, note, published, effects, at = row
+    if at is None:
+        return None
+    return Progress(
+        done=done, total=total, note=note, published=published, effects=effects, at=instant(at)
+    )
+
+
 def _view(row: Row, attempts: tuple[Attempt, ...]) -> RunView:
     return RunView(
         id=uuid_of(row[0]),
@@ -125,5 +163,7 @@ def _view(row: Row, attempts: tuple[Attempt, ...]) -> RunView:
         error=row[22],
         cancel_requested=row[23],
         asked_by=row[24],
+        parent=uuid_or_none(row[25]),
+        progress=progress_of(row[26:]),
         attempts=attempts,
     )
