@@ -178,3 +178,11 @@ class SimProcesses:
         lane = LANE.get()
         assert lane is not None, "only a process watches"
         return self._world.watch(other.pid, lane, gone)
+
+    def gone(self, other: Instance) -> bool:
+        """Whether a neighbour is dead; nobody is asked for that here."""
+        return False
+
+    def memory_kills(self) -> int:
+        """Nobody dies for want of memory here."""
+        return 0

@@ -6,17 +6,21 @@ minor versions; everything else is a room of the house and may move without noti
 
 from duly.app import DeclaredTask, Duly
 from duly.client import Backfill, Client, RunHandle
+from duly.core.effects import Address, EffectFilter
+from duly.core.expect import Expect
 from duly.core.runs import Answer, Origin, Reuse, RunView
-from duly.core.states import RunState, ScheduleState
+from duly.core.states import EffectState, RunState, ScheduleState
 from duly.core.verdicts import Verdict, VerdictRange
-from duly.engine import Context, Window
+from duly.engine import Approval, Child, Context, Effect, Receipt, Window
 from duly.errors import (
     ConfigError,
     DulyError,
     EnvironmentFailure,
     InvalidValue,
+    NotPerformed,
     Refused,
     StoreUnavailable,
+    TooLate,
     UnknownName,
     UsageError,
     WorkCancelled,
@@ -26,17 +30,26 @@ from duly.errors import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Address",
     "Answer",
+    "Approval",
     "Backfill",
+    "Child",
     "Client",
     "ConfigError",
     "Context",
     "DeclaredTask",
     "Duly",
     "DulyError",
+    "Effect",
+    "EffectFilter",
+    "EffectState",
     "EnvironmentFailure",
+    "Expect",
     "InvalidValue",
+    "NotPerformed",
     "Origin",
+    "Receipt",
     "Refused",
     "Reuse",
     "RunHandle",
@@ -44,6 +57,7 @@ __all__ = [
     "RunView",
     "ScheduleState",
     "StoreUnavailable",
+    "TooLate",
     "UnknownName",
     "UsageError",
     "Verdict",

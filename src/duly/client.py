@@ -6,7 +6,7 @@ not known are errors with the nearest one that is. What a person changes carries
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,11 +15,22 @@ import msgspec
 
 from duly import events
 from duly.core.clock import Clock
+from duly.core.effects import (
+    Address,
+    Effect,
+    EffectFilter,
+    Line,
+    Outcome,
+    Posted,
+    Resolve,
+)
 from duly.core.firing import DRAIN_CHUNK, run_for, trigger_of
 from duly.core.fleet import Incident, Instance
+from duly.core.outbox import Outgoing
 from duly.core.runs import Answer, NewRun, Origin, Reuse, RunFilter, RunView
 from duly.core.schedules import Definition, ScheduleRow
 from duly.core.states import ENDS, RunState, ScheduleVerb
+from duly.core.steps import Event, Memory, approval, check_name
 from duly.core.tasks import Task
 from duly.core.triggers import occurrences_between, previous_at_or_before
 from duly.core.verdicts import Verdict, VerdictRange
@@ -80,6 +91,7 @@ class Client:
 
     def __init__(self, store: Store, tasks: Mapping[str, Task], clock: Clock, bus: Bus) -> None:
         self._store, self._tasks, self._clock, self._bus = store, tasks, clock, bus
+        self.gone: Callable[[Instance], bool] | None = None  # whether a process is proven gone
 
     # --- asking for work ------------------------------------------------------------------
 
@@ -187,6 +199,99 @@ class Client:
         if self._changed(answer, run) is Answer.DONE:
             self._bus.emit(told)
         return answer
+
+    async def remembered(self, run: UUID) -> Memory:
+        """Return what a run remembers: its steps, and its progress."""
+        await self.run(run)
+        return await self._store.remembered(run)
+
+    async def fork(self, run: UUID, *, at: str, by: str) -> UUID:
+        """Let a run go on as another one that forgets the step named `at` and all after it.
+
+        The old run is cancelled, unless it has ended. Raises `Refused` while it runs, and
+        `UnknownName` for a step there is not. Returns the new run's id.
+        """
+        new = self._clock.new_id()
+        answer = await self._store.fork(run, at=at, new=new, by=by)
+        if answer is Answer.IMPOSSIBLE:
+            raise Refused(f"run {run} is running; cancel it first: duly runs cancel {run}")
+        self._changed(answer, run)
+        self._bus.emit(events.RunForked(run=run, fork=new, step=at, by=by))
+        return new
+
+    async def approve(
+        self, run: UUID, name: str, *, approved: bool = True, by: str, reason: str = ""
+    ) -> Answer:
+        """Decide what a run asked for with `ctx.approve(name)`. The first decision stays."""
+        await self.run(run)
+        decision = {"approved": approved, "by": by, "reason": reason}
+        return await self.emit(approval(run, name), decision, by=by)
+
+    async def emit(self, name: str, value: Any = None, *, by: str = "") -> Answer:
+        """Say that something happened, once; runs that wait for it go on. Again: `already`."""
+        event = Event(name=check_name("an event", name), body=msgspec.json.encode(value), by=by)
+        answer = await self._store.emit(event)
+        if answer is Answer.DONE:
+            self._bus.emit(events.EventEmitted(happened=name, by=by))
+        return answer
+
+    # --- effects and messages ---------------------------------------------------------------
+
+    async def effects(self, where: EffectFilter) -> list[Effect]:
+        """Return entries of the ledger, newest first."""
+        return await self._store.effects(where)
+
+    async def effect(self, address: Address) -> Effect:
+        """Return the entry of an effect; raises `UnknownName` when there is none."""
+        row = await self._store.effect(address)
+        if row is None:
+            near = await self._store.effects(EffectFilter(task=address.task, limit=1000))
+            raise UnknownName.of("effect", str(address), [str(one.address) for one in near])
+        return row
+
+    async def audit(self, address: Address) -> list[Line]:
+        """Return what became of an effect beyond its plain performing."""
+        return await self._store.audit(address)
+
+    async def resolve(
+        self,
+        address: Address,
+        *,
+        performed: bool,
+        by: str,
+        reason: str,
+        accept_double: bool = False,
+    ) -> Posted:
+        """Say what became of an uncertain effect; who and why are kept.
+
+        *Not performed* is refused until the process that intended it is proven gone, because it
+        could still perform it; `accept_double` takes that risk. Raises `Refused` with the reason.
+        """
+        row = await self.effect(address)
+        if not by or not reason:
+            raise InvalidValue("expected by and reason to be given: both are kept for ever")
+        if not performed and self.gone is not None:
+            author = {one.boot: one for one in await self._store.instances()}.get(row.author.boot)
+            if author is not None and self.gone(author):
+                await self._store.prove(author.boot)
+        entry = Resolve(
+            address=address,
+            performed=performed,
+            by=by,
+            reason=reason,
+            accept_double=accept_double,
+        )
+        [posted] = await self._store.post([entry])
+        if posted.outcome in (Outcome.REFUSED, Outcome.UNKNOWN):
+            raise Refused(f"{address}: {posted.why}")
+        self._bus.emit(
+            events.EffectResolved(effect=str(address), by=by, reason=reason, performed=performed)
+        )
+        return posted
+
+    async def outbox(self) -> list[Outgoing]:
+        """Return how much waits to be relayed, by topic."""
+        return await self._store.outbox()
 
     def _changed(self, answer: Answer, run: UUID) -> Answer:
         if answer is Answer.UNKNOWN:

@@ -71,6 +71,12 @@ class Alone:
     def watch(self, other: Any, gone: Any) -> None:
         return None
 
+    def gone(self, other: Any) -> bool:
+        return False
+
+    def memory_kills(self) -> int:
+        return 0
+
 
 class FaultyStore(MemoryStore):
     """The model, at the end of a line that fails when a test says so.
@@ -112,7 +118,8 @@ class FaultyStore(MemoryStore):
 
 VERBS = frozenset(
     "register declare beat claim end fire promote expire shelve take_over come_back lapsed"
-    " instances incidents leave clock enqueue cancel prune orphan".split()
+    " instances incidents leave clock enqueue cancel prune orphan keep remembered emit happened post"
+    " effect sweep outgoing relayed run runs open_incident close_incident".split()
 )
 
 
@@ -166,6 +173,12 @@ class Bench:
         found = await self.client.run(run)
         assert found is not None
         return found
+
+    async def ended(self, run: UUID, within_s: float = 7200) -> RunView:
+        """Wait for a run's end, and return how it ended."""
+        await self.until(lambda: run in self.tables.ended, within_s)
+        self.assert_sound()
+        return await self.view(run)
 
     async def state(self, run: UUID) -> str:
         return (await self.view(run)).state.value

@@ -120,6 +120,7 @@ SPECIMENS: list[tuple[Rule, str, str, str]] = [
         f"{DOC}if TYPE_CHECKING:\n    import a",
     ),
     (rules.no_sleep, TEST, "import time\ntime.sleep(1)", "await asyncio.sleep(0)"),
+    (rules.no_sleep, TEST, "await asyncio.sleep(9)", "await ctx.sleep('nap', '1h')"),
     (rules.no_sleep, TEST, "from asyncio import sleep\nawait sleep(x)", "clock.turn(1)"),
     (rules.asserts_something, TEST, "def test_a(): f()", "def test_a(): assert f()"),
     (rules.asserts_something, TEST, "async def test_a(): await f()", "def test_a(): check(1)"),

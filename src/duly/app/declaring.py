@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal, TypedDict, TypeVar
 
 from duly.core.durations import parse_duration
+from duly.core.expect import Expect
 from duly.core.firing import check_definition
 from duly.core.rules import RetryPolicy
 from duly.core.schedules import CatchUp, CatchUpMode, Definition, Overlap
@@ -28,7 +29,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}\Z", re.ASCII)
 
 
 class TaskOptions(TypedDict, total=False):
-    """How a task runs. `limit` is (key, how many at once in the whole fleet)."""
+    """How a task runs, and what is expected of it.
+
+    `limit` is (key, how many at once in the whole fleet).
+    """
 
     retries: int
     backoff: Duration
@@ -38,6 +42,7 @@ class TaskOptions(TypedDict, total=False):
     priority: int
     limit: tuple[str, int] | None
     expires_after: Duration | None
+    expect: Expect | None
 
 
 class ScheduleOptions(TypedDict, total=False):
@@ -85,6 +90,9 @@ def make_task(fn: Callable[..., Any], name: str | None, options: Mapping[str, An
     key, most = (None, 0) if limit is None else _limit(limit)
     timeout = options.get("timeout")
     expires = options.get("expires_after")
+    expect = options.get("expect")
+    if not isinstance(expect, Expect | None):
+        raise InvalidValue.expected("expect", "an Expect(...)", expect)
     return task_from(
         fn,
         name=chosen,
@@ -95,6 +103,7 @@ def make_task(fn: Callable[..., Any], name: str | None, options: Mapping[str, An
         limit_key=key,
         limit=most,
         expires_after=None if expires is None else parse_duration(expires, what="expires_after"),
+        expect=expect,
     )
 
 

@@ -18,6 +18,7 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any, TypeVar, Unpack, overload
 
+from duly.app.binding import Binding
 from duly.app.declaring import (
     ScheduleOptions,
     TaskOptions,
@@ -32,11 +33,14 @@ from duly.app.wiring import make_store
 from duly.client import Client
 from duly.config import Loaded, Settings, StoreKind, load_settings
 from duly.core.clock import Clock
+from duly.core.outbox import check_topic
+from duly.core.runs import Answer
 from duly.core.schedules import Definition
 from duly.core.tasks import Task
-from duly.engine import SystemClock
-from duly.errors import Refused, UsageError
+from duly.engine import HostProcesses, SystemClock
+from duly.errors import InvalidValue, Refused, UsageError
 from duly.events import Bus
+from duly.outbound.base import Destination
 from duly.stores.base import Standing, Store
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -72,6 +76,7 @@ class Duly:
         self.bus = Bus()
         self.tasks: dict[str, Task] = {}
         self.definitions: dict[str, Definition] = {}
+        self.bindings: dict[str, Binding] = {}
         self._given: dict[str, object] = dict(settings or {})
         if store is not None:
             self._given["store"] = store
@@ -135,6 +140,23 @@ class Duly:
         self.definitions[name] = definition
         return definition
 
+    def bind(self, topic: str, *, to: DeclaredTask | Destination, per_second: int = 5_000) -> None:
+        """Say where the messages of a topic go: to a task of this application, or a broker.
+
+        A task gets each message as its arguments, or whole if it has a parameter `message`. What
+        is published to a topic that is not bound is refused. `per_second` bounds how fast
+        a backlog is relayed. Raises `UsageError` when the topic is bound already.
+        """
+        if check_topic(topic) in self.bindings:
+            raise UsageError(f"the topic {topic!r} is bound already")
+        if per_second < 1:
+            raise InvalidValue.expected("per_second", "at least 1", per_second)
+        self.bindings[topic] = Binding(to, per_second)
+
+    async def emit(self, name: str, value: Any = None, *, by: str = "") -> Answer:
+        """Say that something happened, once; runs that wait for it go on. Again: `already`."""
+        return await self.client.emit(name, value, by=by)
+
     @property
     def zones(self) -> dict[str, tzinfo]:
         """The zone of each schedule."""
@@ -176,7 +198,9 @@ class Duly:
     @property
     def client(self) -> Client:
         """The verbs of programs, on this application's store."""
-        return Client(self.store, self.tasks, self.clock, self.bus)
+        client = Client(self.store, self.tasks, self.clock, self.bus)
+        client.gone = HostProcesses().gone
+        return client
 
     async def open(self) -> Standing:
         """Open the store; an embedded one is migrated at once. Raises what `Store.open` does."""

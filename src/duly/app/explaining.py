@@ -1,9 +1,9 @@
 """Gathering evidence: from what a person names to what `core.why` says about it.
 
-A thing is a run's id or the beginning of it (8 characters at least), a schedule's name, or
-`schedule@occurrence`; an occurrence without an offset is read on the clocks of the schedule's
-zone, and a bare date means the only occurrence of that day. Only reads; a store that moves
-between two reads gives an answer of that moment, never an error.
+A thing is a run's id or the beginning of it (8 characters at least), a schedule's name,
+`schedule@occurrence`, or an effect as `task name key`. An occurrence without an offset is read on
+the clocks of the schedule's zone, and a bare date means the only occurrence of that day. Only
+reads; a store that moves between two reads gives an answer of that moment, never an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from uuid import UUID
 
 from duly.app.declaring import zone_of
+from duly.app.recalling import Recalling
 from duly.core import why
+from duly.core.effects import Address
 from duly.core.firing import trigger_of
 from duly.core.ids import uuid7
 from duly.core.runs import RunFilter, RunView
@@ -48,6 +50,8 @@ class Explaining:
 
     async def explain(self, thing: str) -> Explanation:
         """Explain what `thing` names; raise `UnknownName` or `InvalidValue`."""
+        if is_effect(thing):
+            return await self.effect(Address.of(thing))
         name, at, when = thing.partition("@")
         if at:
             row = await self._row(name)
@@ -76,12 +80,17 @@ class Explaining:
 
     async def run(self, view: RunView) -> Explanation:
         """Explain a run, given with its attempts."""
-        return why.explain_run(view, await self._fleet_of(view))
+        known = await Recalling(self._store).known(view)
+        return why.explain_run(view, await self._fleet_of(view), known)
+
+    async def effect(self, address: Address) -> Explanation:
+        """Explain an effect; one that is not on record is open."""
+        known = await Recalling(self._store).effect(address)
+        told_in = UTC if known.author is None else await self._place(known.author)
+        return why.explain_effect(known, await self._fleet(told_in))
 
     async def _fleet_of(self, view: RunView) -> Fleet:
-        told_in: tzinfo = UTC
-        if view.schedule is not None and (row := await self._store.schedule(view.schedule)):
-            told_in = zone_of(row.definition)
+        told_in = await self._place(view)
         task = self._tasks.get(view.task)
         limit = task.limit if task is not None and task.limit_key == view.limit_key else None
         waits = view.state is RunState.WAITING and (view.reason or "").startswith("limit:")
@@ -91,6 +100,11 @@ class Explaining:
             limit=limit or None,
             retries=None if task is None else task.retry.retries,
         )
+
+    async def _place(self, view: RunView) -> tzinfo:
+        """Return the zone of a run's schedule, UTC where there is none."""
+        row = None if view.schedule is None else await self._store.schedule(view.schedule)
+        return UTC if row is None else zone_of(row.definition)
 
     async def _fleet(
         self,
@@ -188,6 +202,11 @@ class Explaining:
             return _of_day(row, place, _iso(text))
         given = _iso(text)
         return given.astimezone(UTC) if given.tzinfo else wall_instant(given, place, row)
+
+
+def is_effect(thing: str) -> bool:
+    """Whether a text names an effect: three words or more, the first no `schedule@occurrence`."""
+    return thing.count(" ") >= 2 and "@" not in thing.partition(" ")[0]
 
 
 async def find_run(store: Store, text: str) -> RunView:

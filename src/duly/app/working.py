@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from duly import events
+from duly.app.binding import checks, make_relays
 from duly.app.wiring import make_ports
 from duly.core.fleet import Health, Incident
 from duly.engine import Engine, Plan
@@ -42,6 +43,7 @@ def make_plan(app: Duly, queues: tuple[str, ...] | None, resources: object) -> P
         stop_grace=chosen.stop_grace,
         loop_failures=chosen.loop_failures,
         resources=resources,
+        topics=checks(app),
         keep=Retention(chosen.history, chosen.history_last, chosen.key_retention),
     )
 
@@ -58,6 +60,9 @@ async def work(app: Duly, *, queues: tuple[str, ...] | None = None) -> int:
             app.store, make_plan(app, queues, resources), ports=make_ports(app.clock), bus=app.bus
         )
         stack.callback(serve_probes(app, engine))
+        for relay in make_relays(app, lambda: engine.boot):
+            engine.beside.append(relay)
+            stack.push_async_callback(relay.stop)
         return await _run(engine)
 
 

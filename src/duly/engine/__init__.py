@@ -2,21 +2,27 @@
 
 from duly.core.clock import Clock
 from duly.engine.clock import SystemClock
-from duly.engine.context import Context, Window
+from duly.engine.context import Child, Context, Window
+from duly.engine.durable.performing import Effect, Receipt
+from duly.engine.durable.work import Approval
 from duly.engine.instance import Engine, Plan
 from duly.engine.keeper import ThreadKeeper
 from duly.engine.ports import Keeper, Ports, Processes
 from duly.engine.processes import HostProcesses
 
 __all__ = [
+    "Approval",
+    "Child",
     "Clock",
     "Context",
+    "Effect",
     "Engine",
     "HostProcesses",
     "Keeper",
     "Plan",
     "Ports",
     "Processes",
+    "Receipt",
     "SystemClock",
     "ThreadKeeper",
     "Window",

@@ -12,11 +12,12 @@ returns or the process is gone: nobody else may do the work while it might still
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, timedelta, tzinfo
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,10 +26,14 @@ from duly.core.rules import MAX_PAYLOAD
 from duly.core.runs import Ending
 from duly.core.states import RunVerb
 from duly.core.tasks import Task
-from duly.engine.context import Context
+from duly.engine.context import Context, Facts
+from duly.engine.durable.services import Services
+from duly.engine.durable.waiting import Suspended
+from duly.engine.durable.work import Work
 from duly.engine.hands import Holding
+from duly.engine.synchronous import SyncContext
 from duly.engine.threads import Threads
-from duly.errors import DulyError, InvalidValue, WorkCancelled
+from duly.errors import DulyError, InvalidValue, NotPerformed, WorkCancelled
 
 MAX_ERROR = 8000
 """Characters of an error that are kept: the end of it, where the cause stands."""
@@ -36,6 +41,8 @@ MAX_ERROR = 8000
 LOST = "its boot was declared dead"
 UNTRUSTED = "the lease could not be trusted"
 HANDED_BACK = "handed back at a stop"
+
+C = TypeVar("C", bound=Facts)
 
 Ended = Callable[[Holding, Ending | None], None]
 """Called once per attempt that ended; the ending is None when there is nothing to write."""
@@ -52,8 +59,10 @@ class Attempts:
         *,
         slots: int,
         zones: Mapping[str, tzinfo],
+        services: Services | None = None,
         resources: Any = None,
     ) -> None:
+        self._services = services
         self._tasks, self._clock, self._threads, self._zones = tasks, clock, threads, zones
         self._slots, self._resources = slots, resources
         self._waiting: deque[Holding] = deque()
@@ -130,10 +139,11 @@ class Attempts:
 
     async def _in_loop(self, holding: Holding, task: Task) -> None:
         ending: Ending | None
+        context: Context | None = None
         try:
             arguments = task.decode(holding.claimed.args)
             if task.context is not None:
-                arguments[task.context] = self._context(holding)
+                arguments[task.context] = context = self._context(holding, Context)
             if task.timeout is None:
                 result = await task.fn(**arguments)
             else:
@@ -142,10 +152,23 @@ class Attempts:
         except asyncio.CancelledError:
             ending = self._stopped(holding)
         except BaseException as error:
-            ending = self._failed(holding, task, error)
+            ending = self._failed_or_stopped(holding, task, error)
+        if ending is not None and context is not None and context.begun is not None:
+            ending = await self._sealed(holding, ending, context.begun)
         self._running.discard(holding)
         self.ended(holding, ending)
         self._start_waiting()
+
+    async def _sealed(self, holding: Holding, ending: Ending, work: Work) -> Ending | None:
+        """Seal an ending, whoever asks this attempt to stop meanwhile: it has stopped."""
+        sealing = asyncio.ensure_future(work.seal(ending))
+        while not sealing.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(sealing)
+            if holding.cancel == LOST:
+                sealing.cancel()
+                return None
+        return sealing.result()
 
     async def _timed(self, work: Any, limit: timedelta) -> Any:
         bound = asyncio.timeout(limit.total_seconds())
@@ -172,8 +195,9 @@ class Attempts:
             self._on_threads.discard(holding)
             self.ended(holding, self._failed(holding, task, error))
             return
+        context: SyncContext | None = None
         if task.context is not None:
-            arguments[task.context] = self._context(holding)
+            arguments[task.context] = context = self._context(holding, SyncContext)
         future = self._threads.submit(lambda: task.fn(**arguments))
         overtime = None
         if task.timeout is not None:
@@ -183,6 +207,8 @@ class Attempts:
         ending = await self._await_thread(holding, task, future)
         if overtime is not None:
             overtime.cancel()
+        if ending is not None and context is not None and context.begun is not None:
+            ending = await self._sealed(holding, ending, context.begun)
         self._on_threads.discard(holding)
         self.ended(holding, ending)
 
@@ -192,6 +218,8 @@ class Attempts:
         """Wait for the thread itself, whoever gives up in between."""
         try:
             return self._succeeded(holding, await asyncio.shield(future))
+        except Suspended:
+            return self._released(holding, "it waits")
         except WorkCancelled as error:
             if _is_overtime(holding):  # a failure like a coroutine's: it may be tried again
                 return self._failed(holding, task, TimeoutError(holding.cancel))
@@ -203,9 +231,17 @@ class Attempts:
 
     # --- endings --------------------------------------------------------------------------
 
-    def _context(self, holding: Holding) -> Context:
+    def _context(self, holding: Holding, kind: type[C]) -> C:
         zone = self._zones.get(holding.claimed.schedule or "", UTC)
-        return Context(holding, zone, self._resources)
+        return kind(holding, zone, self._resources, self._services)
+
+    def _failed_or_stopped(
+        self, holding: Holding, task: Task, error: BaseException
+    ) -> Ending | None:
+        """An error that came of being stopped is no failure: a sender says what it did not do."""
+        if holding.cancel is not None and isinstance(error, NotPerformed | WorkCancelled):
+            return self._stopped(holding)
+        return self._failed(holding, task, error)
 
     def _succeeded(self, holding: Holding, result: Any) -> Ending:
         claimed = holding.claimed
@@ -225,6 +261,7 @@ class Attempts:
             verb=RunVerb.COMPLETE,
             result=encoded,
             limited=claimed.limit_key is not None,
+            parent=claimed.parent,
         )
 
     def _failed(self, holding: Holding, task: Task, error: BaseException) -> Ending:
@@ -241,6 +278,7 @@ class Attempts:
             error=text,
             delay_us=delay // timedelta(microseconds=1),
             limited=claimed.limit_key is not None,
+            parent=claimed.parent,
         )
 
     def _fail(self, holding: Holding, text: str) -> Ending:
@@ -251,6 +289,7 @@ class Attempts:
             verb=RunVerb.FAIL,
             error=text,
             limited=claimed.limit_key is not None,
+            parent=claimed.parent,
         )
 
     def _stopped(self, holding: Holding) -> Ending | None:
@@ -265,6 +304,7 @@ class Attempts:
             verb=RunVerb.CANCEL,
             reason=why,
             limited=claimed.limit_key is not None,
+            parent=claimed.parent,
         )
 
     def _released(self, holding: Holding, why: str) -> Ending:
@@ -275,6 +315,7 @@ class Attempts:
             verb=RunVerb.RELEASE,
             reason=why,
             limited=claimed.limit_key is not None,
+            parent=claimed.parent,
         )
 
 

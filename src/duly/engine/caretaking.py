@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from msgspec import structs
+
 from duly import events
 from duly.core.clock import Clock
 from duly.core.fleet import PRESENT, Horizon, Incident
@@ -27,6 +29,9 @@ from duly.errors import StoreUnavailable
 from duly.stores.base import Retention, Store
 
 OVERDUE = timedelta(seconds=10)
+RECENT = timedelta(minutes=10)
+"""Schedules that no instance declares, nor did for so long, retire by themselves."""
+
 LATE = "schedule.late"
 NO_CODE = "task.unknown"
 
@@ -47,6 +52,14 @@ class Looking:
         self.beats = 0
         self.late = False
         self.dead = asyncio.Event()
+        self._steady_since: float | None = None
+
+    @property
+    def steady(self) -> timedelta:
+        """For how long every look has been answered: since then, whoever lives was seen."""
+        if self._steady_since is None:
+            return timedelta(0)
+        return timedelta(seconds=self._clock.monotonic() - self._steady_since)
 
     async def ready(self) -> None:
         """Wait for a hint that the horizon moved, or for the slow pace."""
@@ -67,7 +80,13 @@ class Looking:
         boot = self.boot
         if boot is None:  # buried, and not yet registered anew: no fault of the loop that asks
             raise StoreUnavailable("this instance is still joining the fleet")
-        horizon = await self._store.beat(boot, queues=self.queues, tasks=self.tasks)
+        try:
+            horizon = await self._store.beat(boot, queues=self.queues, tasks=self.tasks)
+        except BaseException:
+            self._steady_since = None
+            raise
+        if self._steady_since is None:
+            self._steady_since = self._clock.monotonic()
         self._almanac.note(horizon)
         if not horizon.alive and boot == self.boot:
             self.dead.set()
@@ -112,6 +131,7 @@ class Caretaking:
         self._clock, self._telling, self._keep = clock, telling, keep
         self._minutes = self._turns = 0
         self.redeclare: Callable[[], Awaitable[None]] | None = None
+        self.steady: Callable[[], timedelta] = lambda: RECENT
         self._fleet: frozenset[UUID] = frozenset()
         self._settled = False  # whether the schedules were checked for this fleet
 
@@ -181,7 +201,10 @@ class Caretaking:
         self._settled = True
 
     async def _orphan(self) -> None:
-        for name in await self._store.orphan(timedelta(minutes=10)):
+        """Retire what nobody declares, unless the others had no store to show themselves in."""
+        if self.steady() < RECENT:
+            return
+        for name in await self._store.orphan(RECENT):
             self._telling.emit(
                 events.ScheduleOrphaned(
                     schedule=name, by="duly", reason="no live or recent instance declares it"
@@ -191,7 +214,7 @@ class Caretaking:
     async def _prune(self) -> None:
         while True:
             removed = await self._store.prune(self._keep)
-            count = removed.runs + removed.keys + removed.instances + removed.incidents
+            count = sum(structs.astuple(removed))
             if count == 0:
                 return
             self._telling.emit(events.StorePruned(count=count))

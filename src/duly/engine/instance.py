@@ -18,36 +18,43 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from functools import partial
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from duly import events
+from duly.core.effects import Entry, Posted
 from duly.core.fleet import Instance, Renewal
 from duly.core.runs import Answer, Ending
 from duly.core.schedules import Declared, Definition
+from duly.core.steps import Note
 from duly.core.tasks import Task
 from duly.engine.almanac import Almanac
+from duly.engine.announcing import Announcing
 from duly.engine.attempts import HANDED_BACK, LOST, Attempts
 from duly.engine.caretaking import NO_CODE, Caretaking, Looking
 from duly.engine.claiming import Claiming
+from duly.engine.durable.gathering import Gathering
+from duly.engine.durable.services import Services
+from duly.engine.expecting import Expecting
 from duly.engine.firing import Firing, Promoting
 from duly.engine.hands import Hands, Holding
 from duly.engine.lease import Lease
 from duly.engine.ports import Keeper, Ports
+from duly.engine.reporting import Reporting
 from duly.engine.roster import Roster
 from duly.engine.settling import Settling
 from duly.engine.supervising import EXIT_GAVE_UP, Loop, Supervisor
 from duly.engine.telling import Telling
 from duly.engine.threads import Threads
-from duly.engine.watching import TOLD_S, Presenting, Reaping, Watching
+from duly.engine.watching import Presenting, Reaping, Watching
 from duly.errors import EnvironmentFailure, Refused
 from duly.events import Bus
 from duly.stores.base import Presence, Retention, Signal, Store, WakeUp
 
 HANDED_BACK_AFTER_S = 1.0
-TELLING_S = 0.25
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     loop_failures: int = 5
     keep: Retention = Retention()
     resources: Any = None  # what the lifespan yielded: `ctx.resources`
+    topics: Mapping[str, Callable[[bytes], object]] | None = None  # what checks a message to each
 
 
 class Engine:
@@ -84,12 +92,15 @@ class Engine:
         self.threads = Threads(plan.threads)
         self.lease = Lease(clock, self.hands, length=plan.lease, margin=plan.margin)
         self.supervisor = Supervisor(clock, self.telling, threshold=plan.loop_failures)
+        self.keeping: Gathering[tuple[UUID, Note], Answer] = Gathering("keeping", self._keep)
+        self.posting: Gathering[Entry, Posted] = Gathering("posting", store.post)
         self.attempts = Attempts(
             plan.tasks,
             clock,
             self.threads,
             slots=plan.slots,
             zones=plan.zones,
+            services=self._services(),
             resources=plan.resources,
         )
         self._presence: Presence | None = store.presence(plan.grace)
@@ -97,12 +108,32 @@ class Engine:
         self._keeper: Keeper = ports.keeper()
         self._unlisten: Any = None
         self.buried: list[UUID] = []  # boots of this process whose deaths are to be taken back
-        self._told_of_holding = -TOLD_S
-        self._telling_fleet: asyncio.Task[None] | None = None
-        self._tell_later: asyncio.TimerHandle | None = None
+        self.beside: list[Loop] = []  # what else this process does, under the same supervision
         self.stopping = False
         self.ready = False
         self.joined = True  # False from a burial until the new boot has joined
+
+    def _services(self) -> Services:
+        """This instance, as its attempts see it."""
+        return Services(
+            store=self._store,
+            clock=self._ports.clock,
+            keeping=self.keeping,
+            posting=self.posting,
+            tasks=self._plan.tasks,
+            boot=lambda: self.boot,
+            trusted=lambda: self.lease.trusted,
+            lost=self._take_away,
+            emit=self.telling.emit,
+            topics=self._plan.topics,
+        )
+
+    async def _keep(self, notes: Sequence[tuple[UUID, Note]]) -> list[Answer]:
+        """Keep notes; all are of one boot, except right after a burial."""
+        answers: list[Answer] = []
+        for boot, some in groupby(notes, key=lambda one: one[0]):
+            answers += await self._store.keep(boot, [note for _, note in some])
+        return answers
 
     def _make_loops(self) -> None:
         store, clock, plan = self._store, self._ports.clock, self._plan
@@ -126,6 +157,9 @@ class Engine:
             telling=self.telling,
             presence=self._presence,
         )
+        self.announcing = Announcing(
+            store, self.watching, self.hands, clock=clock, boot=lambda: self.boot
+        )
         look = self.looking.look
         self.firing = Firing(store, self.almanac, self.roster, clock, look=look)
         self.promoting = Promoting(store, self.almanac, self.roster, clock, look=look)
@@ -138,6 +172,14 @@ class Engine:
         self.reaping = Reaping(store, self.almanac, self.roster, self.watching)
         self.caretaking = Caretaking(
             store, self.almanac, self.roster, clock=clock, telling=self.telling, keep=plan.keep
+        )
+        self.caretaking.steady = lambda: self.looking.steady
+        tasks, zones = plan.tasks, plan.zones
+        self.expecting = Expecting(
+            store, tasks, zones, roster=self.roster, clock=clock, telling=self.telling
+        )
+        self.reporting = Reporting(
+            store, roster=self.roster, clock=clock, telling=self.telling, owner=plan.owner
         )
         self._wire()
 
@@ -153,8 +195,9 @@ class Engine:
         self.looking.queues = self._plan.queues
         self.looking.tasks = tuple(self._plan.tasks)
         self.almanac.on_cancel(self._cancel_asked)
-        self.almanac.concerned = self._fleet_news
-        self.claiming.began = self._began_to_hold
+        self.almanac.concerned = self.announcing.fleet_news
+        self.watching.took = self.reporting.took
+        self.claiming.began = self.announcing.began_to_hold
 
     # --- life -----------------------------------------------------------------------------
 
@@ -170,12 +213,17 @@ class Engine:
                 self.looking,
                 self.claiming,
                 self.settling,
+                self.keeping,
+                self.posting,
                 self.firing,
                 self.promoting,
                 self.watching,
                 self.reaping,
                 self.caretaking,
+                self.expecting,
+                self.reporting,
                 _Burying(self),
+                *self.beside,
             ]
         )
         self.ready = True
@@ -290,6 +338,7 @@ class Engine:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HANDED_BACK_AFTER_S):
                 await self.hands.empty()
+                await self.posting.idle()  # what is known of effects must not die with us
 
     async def _leave(self) -> int:
         await self.watching.stop()
@@ -298,6 +347,8 @@ class Engine:
         self.lease.close()
         released = 0
         with contextlib.suppress(EnvironmentFailure, Refused):
+            host, pid, _ = self._ports.processes.here()
+            await self.reporting.leaving(self.boot, f"{host}:{pid}")
             released = await self._store.leave(self.boot)
             await self._store.tell(WakeUp(Signal.FLEET))
         if self._presence is not None:
@@ -305,43 +356,12 @@ class Engine:
                 await self._presence.release()
         if self._unlisten is not None:
             self._unlisten()
-        if self._tell_later is not None:
-            self._tell_later.cancel()
+        self.announcing.stop()
         self.threads.stop()
         self.telling.emit(events.InstanceStopped(boot=self.boot, released=released))
         return released
 
     # --- what loops and the keeper report --------------------------------------------------
-
-    def _fleet_news(self, boot: str) -> bool:
-        """Whether to look at the fleet anew; when it changed, so did who watches whom."""
-        if not boot:
-            self._told_of_holding = -TOLD_S
-        return self.watching.concerns(boot)
-
-    async def _began_to_hold(self) -> None:
-        """Tell whoever must watch this boot's locks that there is something to watch for.
-
-        Where every other process can be seen by its descriptor, nobody needs to be told; nor
-        again so soon that they still watch.
-        """
-        if not self.watching.remote:
-            return
-        now = self._ports.clock.monotonic()
-        rest_s = self._told_of_holding + TOLD_S - now
-        if rest_s <= 0:
-            self._told_of_holding = now
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TELLING_S):
-                    await self._store.tell(WakeUp(Signal.FLEET, str(self.boot)))
-        elif self._tell_later is None:
-            loop = asyncio.get_running_loop()
-            self._tell_later = loop.call_later(rest_s, self._still_holding)
-
-    def _still_holding(self) -> None:
-        self._tell_later = None
-        if self.hands.held:
-            self._telling_fleet = asyncio.get_running_loop().create_task(self._began_to_hold())
 
     def _attempt_ended(self, holding: Holding, ending: Ending | None) -> None:
         self.claiming.freed.set()  # a thread may have returned whose run is long gone
@@ -352,6 +372,9 @@ class Engine:
 
     def _settled(self, holding: Holding, ending: Ending, answer: Answer) -> None:
         self.telling.settled(holding, ending, answer)
+        if answer is not Answer.STALE:
+            self.reporting.settled(holding, ending)
+            self.expecting.ended(holding.claimed.task)
         self.claiming.pace.ended(self._ports.clock.monotonic())
         self.claiming.freed.set()
 
@@ -400,6 +423,7 @@ class Engine:
         dead = self.boot
         gone = self.hands.forget_all()
         self.settling.forget_all()
+        self.keeping.drop()
         self.telling.emit(
             events.InstanceLostLease(boot=dead, held=len(gone), reason="declared dead")
         )

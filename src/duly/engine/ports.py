@@ -47,6 +47,14 @@ class Processes(Protocol):
         """
         ...
 
+    def gone(self, other: Instance) -> bool:
+        """Whether that process has ended for certain; False when it cannot be known from here."""
+        ...
+
+    def memory_kills(self) -> int:
+        """Return how many processes were ended here for want of memory, so far; 0 if unknown."""
+        ...
+
 
 class Ports(msgspec.Struct, frozen=True):
     """The machine, as the engine sees it."""

@@ -40,6 +40,33 @@ class HostProcesses:
             return None
         return _Watch(loop, descriptor, gone).stop
 
+    def gone(self, other: Instance) -> bool:
+        """Whether no process of this PID namespace has the instance's pid any more."""
+        if not other.pid_space or other.pid_space != _pid_space():
+            return False
+        try:
+            os.kill(other.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def memory_kills(self) -> int:
+        """Return how many processes this host's kernel has ended for want of memory; 0 if unknown.
+
+        The control group's own count where there is one (`memory.events`), else the host's.
+        """
+        for path in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
+            try:
+                text = Path(path).read_text()
+            except OSError:
+                continue
+            for line in text.splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+        return 0
+
 
 class _Watch:
     def __init__(

@@ -40,6 +40,8 @@ TOLD_S = 10.0
 WATCHED_S = 300.0
 """How long a boot's locks are watched after it was last known to hold runs."""
 
+OUT_OF_MEMORY = "its host ended a process for want of memory just then"
+
 AGAIN_S = 0.25
 """How long a takeover that the store did not answer waits before it is sent again."""
 
@@ -67,6 +69,8 @@ class Watching:
         self._sessions: dict[UUID, asyncio.Task[None]] = {}
         self._takeovers: set[asyncio.Task[None]] = set()
         self._held_at: dict[UUID, float] = {}
+        self._memory_kills = processes.memory_kills()
+        self.took: Callable[[TakenOver, Proof, str], None] = lambda taken, proof, cause: None
 
     async def ready(self) -> None:
         """Wait until somebody came, went, or began to hold runs."""
@@ -160,18 +164,25 @@ class Watching:
         distance = self._roster.distance_after(boot)
         if distance:
             await self._clock.pause(distance * TURN_S)
-        taken = await self._persist(boot, proof)
+        cause = self._cause() if proof is Proof.PROCESS else ""
+        taken = await self._persist(boot, proof, cause)
         self._descriptors.pop(boot, lambda: None)()
         self._sessions.pop(boot, None)
         self._telling.taken_over(taken, proof)
+        self.took(taken, proof, cause)
         self._almanac.fleet.set()
         if taken.buried:
             await self._store.tell(WakeUp(Signal.FLEET))
 
-    async def _persist(self, boot: UUID, proof: Proof) -> TakenOver:
+    def _cause(self) -> str:
+        """Say what is known of why a process of this host ended just now."""
+        before, self._memory_kills = self._memory_kills, self._processes.memory_kills()
+        return OUT_OF_MEMORY if self._memory_kills > before else ""
+
+    async def _persist(self, boot: UUID, proof: Proof, cause: str) -> TakenOver:
         while True:
             try:
-                return await self._store.take_over(boot, proof)
+                return await self._store.take_over(boot, proof, cause=cause)
             except EnvironmentFailure:
                 await self._clock.pause(AGAIN_S * (1 + self._clock.draw()))
 

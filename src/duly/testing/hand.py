@@ -18,18 +18,22 @@ task's `timeout`). The store is a new `MemoryStore`; the application's own is ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
+from uuid import UUID
 
 from duly.app.duly import Duly
 from duly.client import Client
 from duly.core.durations import parse_duration
 from duly.core.fleet import Instance
-from duly.core.runs import Ending, RunFilter, RunView
+from duly.core.runs import Answer, Ending, RunFilter, RunView
 from duly.core.states import RunState
+from duly.core.steps import Note
 from duly.engine.attempts import Attempts
+from duly.engine.durable.gathering import AtOnce
+from duly.engine.durable.services import Services
 from duly.engine.hands import Hands, Holding
 from duly.engine.telling import Telling
 from duly.engine.threads import Threads
@@ -75,10 +79,30 @@ class Hand:
         self._threads = Threads(1)
         self._ended: list[tuple[Holding, Ending | None]] = []
         self._attempts = Attempts(
-            app.tasks, clock, self._threads, slots=ALL, zones=app.zones, resources=resources
+            app.tasks,
+            clock,
+            self._threads,
+            slots=ALL,
+            zones=app.zones,
+            services=self._services(),
+            resources=resources,
         )
         self._attempts.started = self._telling.started
         self._attempts.ended = self._note_end
+
+    def _services(self) -> Services:
+        async def keep(notes: Sequence[tuple[UUID, Note]]) -> list[Answer]:
+            return await self.store.keep(self._boot, [note for _, note in notes])
+
+        return Services(
+            store=self.store,
+            clock=self.clock,
+            keeping=AtOnce(keep),
+            posting=AtOnce(self.store.post),
+            tasks=self.app.tasks,
+            boot=lambda: self._boot,
+            emit=self.app.bus.emit,
+        )
 
     async def start(self) -> None:
         """Make the application known to its store, with its schedules."""

@@ -1,0 +1,1 @@
+"""What an attempt does that outlasts it: steps, waits, iterations, children, effects."""

@@ -1,0 +1,170 @@
+"""Holding runs against what is expected of them: output that is counted, starts and ends in time.
+
+A run that ended here is looked at at once. Lateness is looked for by the two instances that come
+first in the order, so that one which hangs is not the only one that could notice; a run that
+should have started and never did is seen like any other. What was told once is not told again,
+by anybody; it is closed when a later run of that task is as expected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, tzinfo
+
+from duly import events
+from duly.core.clock import Clock
+from duly.core.expect import HISTORY, Breach, Expect, Facts, judge
+from duly.core.fleet import Incident
+from duly.core.runs import Origin, RunFilter, RunView
+from duly.core.states import ENDS, RunState, ScheduleState
+from duly.core.tasks import Task
+from duly.engine.caretaking import open_incident
+from duly.engine.roster import Roster
+from duly.engine.telling import Telling
+from duly.stores.base import Store
+
+EVERY_S = 30.0
+WATCHERS = 2
+LOOKED_AT = 50
+"""Runs of one task that are looked at in one turn: the newest, live ones among them."""
+
+
+class Expecting:
+    """A supervised loop: `ready` waits for an end or for the slow pace, `turn` judges."""
+
+    name = "expecting"
+
+    def __init__(
+        self,
+        store: Store,
+        tasks: Mapping[str, Task],
+        zones: Mapping[str, tzinfo],
+        *,
+        roster: Roster,
+        clock: Clock,
+        telling: Telling,
+    ) -> None:
+        self._store, self._roster, self._clock = store, roster, clock
+        self._telling, self._zones = telling, zones
+        self._expected: dict[str, Expect] = {
+            name: task.expect for name, task in tasks.items() if task.expect is not None
+        }
+        self._ended: set[str] = set()
+        self._some = asyncio.Event()
+
+    def ended(self, task: str) -> None:
+        """A run of this task ended here."""
+        if task in self._expected:
+            self._ended.add(task)
+            self._some.set()
+
+    async def ready(self) -> None:
+        """Wait until a run ended here, or for the slow pace; for ever where nothing is expected."""
+        if not self._expected:
+            await asyncio.Event().wait()
+        try:
+            async with asyncio.timeout(EVERY_S * (0.8 + 0.4 * self._clock.draw())):
+                await self._some.wait()
+        except TimeoutError:
+            if self._roster.rank("expecting") < WATCHERS:
+                self._ended.update(self._expected)
+
+    async def turn(self) -> None:
+        """Judge the tasks whose turn it is."""
+        self._some.clear()
+        while self._ended:
+            task = self._ended.pop()
+            await self._look(task, self._expected[task])
+
+    async def _look(self, task: str, expect: Expect) -> None:
+        now = await self._store.clock()
+        views = await self._store.runs(RunFilter(task=task, limit=LOOKED_AT))
+        succeeded = RunFilter(task=task, state=RunState.SUCCEEDED, limit=HISTORY + 1)
+        history = [facts_of(one) for one in await self._store.runs(succeeded)]
+        known = await self._store.incidents(only_open=False)
+        told = {(one.kind, one.subject) for one in known}
+        cases = [facts_of(one) for one in views if one.state not in ENDS]
+        cases += [facts_of(one) for one in views if one.state in ENDS][:1]
+        cases += await self._unfired(task, now)
+        for facts in cases:
+            before = [one for one in history if one.run != facts.run]
+            zone = self._zone(facts.schedule)
+            for breach in judge(expect, facts, history=before, now=now, zone=zone):
+                if (breach.kind, breach.subject) not in told:
+                    await open_incident(self._store, self._telling, _incident(task, facts, breach))
+        await self._close(task, expect, history, [one for one in known if one.closed_at is None])
+
+    async def _unfired(self, task: str, now: datetime) -> list[Facts]:
+        """Return the occurrences that are due, and that nobody fired."""
+        return [
+            Facts(task=task, schedule=row.name, due=row.next_fire)
+            for row in await self._store.schedules()
+            if row.definition.task == task
+            and row.state is ScheduleState.ACTIVE
+            and row.next_fire is not None
+            and row.next_fire < now
+        ]
+
+    async def _close(
+        self, task: str, expect: Expect, history: Sequence[Facts], known: Sequence[Incident]
+    ) -> None:
+        """Close what was told of this task, when its newest run was as expected."""
+        mine = [one for one in known if one.evidence.get("task") == task]
+        newest = history[0] if history else None
+        ended = None if newest is None else newest.ended_at
+        if not mine or newest is None or ended is None:
+            return
+        now = await self._store.clock()
+        found = judge(
+            expect, newest, history=history[1:], now=now, zone=self._zone(newest.schedule)
+        )
+        kinds = {breach.kind for breach in found}
+        for one in mine:
+            later = one.opened_at is not None and ended > one.opened_at
+            if (
+                one.kind.startswith("expect.")
+                and one.kind not in kinds
+                and later
+                and one.evidence.get("run") != str(newest.run)
+            ):
+                note = f"the run {newest.run} was as expected"
+                if await self._store.close_incident(one.kind, one.subject, note=note):
+                    self._telling.emit(events.IncidentClosed(kind=one.kind, subject=one.subject))
+
+    def _zone(self, schedule: str | None) -> str:
+        zone = self._zones.get(schedule or "")
+        return "UTC" if zone is None else getattr(zone, "key", None) or str(zone)
+
+
+def facts_of(view: RunView) -> Facts:
+    """Return a run as the facts it is judged by."""
+    progress = view.progress
+    started = min((one.started_at for one in view.attempts), default=view.started_at)
+    return Facts(
+        task=view.task,
+        run=view.id,
+        schedule=view.schedule,
+        state=view.state,
+        due=None if view.origin is Origin.BACKFILL else view.due,
+        ready_at=view.enqueued_at,
+        started_at=started,
+        ended_at=view.ended_at,
+        published=progress.published if progress else 0,
+        effects=progress.effects if progress else 0,
+        done=progress.done if progress else None,
+        total=progress.total if progress else None,
+    )
+
+
+def _incident(task: str, facts: Facts, breach: Breach) -> Incident:
+    evidence = dict(breach.evidence) | {"task": task}
+    if facts.run is not None:
+        evidence["run"] = str(facts.run)
+    return Incident(
+        kind=breach.kind,
+        subject=breach.subject,
+        severity="critical" if breach.kind == "expect.output" else "warning",
+        summary=breach.summary,
+        evidence=evidence,
+    )
