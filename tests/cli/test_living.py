@@ -71,13 +71,15 @@ def test_dev_does_everything_in_one_process(folder: Path) -> None:
         done = duly("run", "add", "-A", "shop.py", "--arg", "a=40", "--wait", cwd=folder)
         assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
         dev.until("done      add")
+        healthy = duly("doctor", cwd=folder)
+        assert healthy.returncode == 0, healthy.stdout
         failed = duly("run", "boom", "-A", "shop.py", "--wait", cwd=folder)
         assert failed.returncode == 1
         assert "failed: ValueError: no such luck; duly runs show" in failed.stderr
         assert "again in" in dev.until("failed    boom")
         dev.until("for good after 2 failures: ValueError: no such luck")
-        healthy = duly("doctor", cwd=folder)
-        assert healthy.returncode == 0, healthy.stdout
+        dev.until("incident  run.failed boom")
+        assert "boom failed for good: ValueError" in duly("doctor", cwd=folder).stdout
         why = duly("why", "mail_orders", "-o", "json", cwd=folder)
         assert json.loads(why.stdout)["headline"].startswith("active: fires next at")
         dev.process.send_signal(signal.SIGINT)

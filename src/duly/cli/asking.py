@@ -90,7 +90,7 @@ def _value(text: str) -> Any:
 
 
 @click.command()
-@click.argument("thing")
+@click.argument("thing", nargs=-1, required=True)
 @click.option(
     "--explain-next",
     "count",
@@ -102,22 +102,25 @@ def _value(text: str) -> Any:
 @output_option
 @asynchronous
 async def why(
-    thing: str, count: int | None, app_spec: str | None, store: str | None, output: str
+    thing: tuple[str, ...], count: int | None, app_spec: str | None, store: str | None, output: str
 ) -> None:
     """Say why THING is as it is.
 
-    THING is a run's id (or its first 8 characters or more), a schedule, or
-    schedule@occurrence, such as mail_orders@2026-03-01T01:00.
+    THING is a run's id (or its first 8 characters or more), a schedule,
+    schedule@occurrence, such as mail_orders@2026-03-01T01:00, or an effect as
+    TASK NAME KEY, such as mail_orders mail 2026-11-22.
     """
+    named = " ".join(thing)
     app = find_app(app_spec, store)
     async with opened(app) as standing:
         explaining = Explaining(app.store, app.tasks, trusted=standing.trusted)
-        answer = await explaining.explain(thing)
+        answer = await explaining.explain(named)
         coming: tuple[str, ...] = ()
         if count is not None:
-            if await app.store.schedule(thing.partition("@")[0]) is None:
-                raise InvalidValue(f"expected --explain-next with a schedule, got the run {thing}")
-            coming = await explaining.next(thing.partition("@")[0], count)
+            schedule = named.partition("@")[0]
+            if await app.store.schedule(schedule) is None:
+                raise InvalidValue(f"expected --explain-next with a schedule, got {named}")
+            coming = await explaining.next(schedule, count)
     if output == "json":
         return show_json({**msgspec.to_builtins(answer), "next": list(coming)})
     for line in told(answer, coming):

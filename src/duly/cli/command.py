@@ -13,7 +13,19 @@ import sys
 import click
 
 from duly import __version__
-from duly.cli import asking, config, cron, db, doctor, fleet, runs, schedules, working
+from duly.cli import (
+    asking,
+    config,
+    cron,
+    db,
+    doctor,
+    effects,
+    fleet,
+    happening,
+    runs,
+    schedules,
+    working,
+)
 from duly.cli.faults import tell
 
 
@@ -22,7 +34,7 @@ from duly.cli.faults import tell
 def cli() -> None:
     """Background work that is due, done. Once, whatever dies.
 
-    Start with: duly dev FILE. Ask: duly why RUN-OR-SCHEDULE.
+    Start with: duly dev FILE. Ask: duly why RUN, SCHEDULE or EFFECT.
     """
 
 
@@ -33,6 +45,9 @@ for _command in (
     asking.why,
     schedules.schedules,
     runs.runs,
+    effects.effects,
+    happening.events,
+    happening.outbox,
     fleet.incidents,
     fleet.instances,
     db.db,

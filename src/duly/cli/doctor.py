@@ -22,7 +22,7 @@ from duly.cli.faults import FAILED, fault_of
 from duly.cli.session import app_options, asynchronous, find_app, opened, output_option
 from duly.config import StoreKind
 from duly.core.durations import format_duration
-from duly.core.fleet import PRESENT, Instance, InstanceState
+from duly.core.fleet import PRESENT, Incident, Instance, InstanceState
 from duly.core.runs import RunFilter
 from duly.core.spoken import distance_text, length_text
 from duly.core.states import RunState
@@ -141,10 +141,18 @@ async def _incidents(app: Duly) -> list[Finding]:
             "bad" if one.severity == "critical" else "warn",
             "incident",
             f"{one.kind} {one.subject}: {one.summary}",
-            "duly incidents",
+            _helps(one),
         )
         for one in found[:10]
     ]
+
+
+def _helps(one: Incident) -> str:
+    """Return what helps with an incident: what it says itself, or who can tell more."""
+    if one.kind.startswith("effect."):
+        return f"duly why {one.subject}"
+    run = one.evidence.get("run")
+    return one.evidence.get("what helps") or (f"duly why {run}" if run else "duly incidents")
 
 
 async def _overdue(app: Duly) -> list[Finding]:

@@ -64,5 +64,7 @@ async def incidents(every: bool, app_spec: str | None, store: str | None, output
     app = find_app(app_spec, store)
     async with opened(app):
         found = await app.client.incidents(only_open=not every)
-    rows = [msgspec.structs.asdict(one) for one in found]
-    show(rows, _INCIDENTS, output, empty="no incidents")
+    rows = [msgspec.structs.asdict(one) | {"became": one.evidence.get("closed")} for one in found]
+    told = any(row["became"] for row in rows)
+    columns = _INCIDENTS | ({"WHAT BECAME OF IT": "became"} if told else {})
+    show(rows, columns, output, empty="no incidents")

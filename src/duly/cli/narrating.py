@@ -92,6 +92,11 @@ def _failed(event: Any, _: Duly) -> str:
     )
 
 
+def _resolved(event: Any, _: Duly) -> str:
+    word = "performed" if event.performed else "not performed"
+    return f"resolved  {event.effect}: {word}, said {event.by}: {event.reason}"
+
+
 def _took(seconds: float) -> str:
     return length_text(timedelta(seconds=seconds))
 
@@ -106,6 +111,16 @@ _LINES: dict[type[events.Event], Callable[[Any, Duly], str]] = {
     events.RunCancelled: lambda e, _: f"cancelled {e.task or ''}  {e.run}: {e.reason}",
     events.RunReleased: lambda e, _: f"released  {e.task}  {e.run}: {e.reason}",
     events.RunParked: lambda e, _: f"parked    {e.task or ''}  {e.run}: {e.reason}",
+    events.RunWaited: lambda e, _: f"waits     {e.task}  {e.run}: {last_line(e.reason)}",
+    events.RunUnparked: lambda e, _: f"unparked  {e.run} by {e.by}",
+    events.RunForked: lambda e, _: f"forked    {e.run} from {e.step} as {e.fork} by {e.by}",
+    events.RunInterrupted: lambda e, _: f"cut off   {e.run}: {e.reason}",
+    events.EffectDoubted: lambda e, _: f"uncertain {e.effect}: {e.reason}; duly why {e.run}",
+    events.EffectResolved: _resolved,
+    events.EffectContradicted: lambda e, _: f"effect    {e.effect} was performed after all",
+    events.EventEmitted: lambda e, _: f"event     {e.happened}" + (f" by {e.by}" if e.by else ""),
+    events.RelayAway: lambda e, _: f"topic     {e.topic} waits: {e.reason}",
+    events.RelayBack: lambda e, _: f"topic     {e.topic} goes on after {_took(e.away_s)}",
     events.RunTakenOver: lambda e, _: f"taken over {e.run} from boot {e.boot}, now {e.after}",
     events.RunLost: lambda e, _: f"lost      {e.task or ''}  {e.run}: {e.reason}",
     events.ScheduleDeclared: lambda e, _: f"schedule  {e.schedule} is {e.outcome}",

@@ -1,7 +1,8 @@
-"""`duly runs`: list them, show one, cancel it, try it again.
+"""`duly runs`: list them, show one, cancel it, try it again, fork it, decide for it.
 
 A run is named by its id or the first 8 characters or more of it. Cancelling a run that is in
-hand asks its holder, who answers in its own time.
+hand asks its holder, who answers in its own time. A decision is kept for ever: the first one
+stays.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from duly.cli.session import (
     output_option,
 )
 from duly.core.runs import Answer, RunFilter, RunView
-from duly.core.spoken import last_line
-from duly.core.states import RunState
+from duly.core.spoken import last_line, rfc3339
+from duly.core.states import ENDS, RunState
+from duly.core.steps import APPROVAL, Event, Memory, Step, StepKind, approval
+from duly.core.why import hidden, progress_text, value_text
+from duly.errors import Refused
 
 _COLUMNS = {
     "ID": "id",
@@ -38,7 +42,7 @@ _COLUMNS = {
 
 @click.group()
 def runs() -> None:
-    """Look at runs, cancel them, try them again."""
+    """Look at runs, cancel them, try them again, decide for them."""
 
 
 @runs.command("list")
@@ -67,7 +71,15 @@ async def list_runs(
     rows = [run_row(one) | {"told": _told(one)} for one in found]
     if output == "json":
         rows = [run_row(one) for one in found]
-    show(rows, _COLUMNS, output, empty="no runs")
+    columns = dict(_COLUMNS)
+    if any(one.progress for one in found) and output == "table":
+        columns["PROGRESS"] = "progress"
+        rows = [row | {"progress": _progress(one)} for row, one in zip(rows, found, strict=True)]
+    show(rows, columns, output, empty="no runs")
+
+
+def _progress(view: RunView) -> str | None:
+    return None if view.progress is None else progress_text(view.progress)
 
 
 def _told(view: RunView) -> str:
@@ -93,20 +105,43 @@ def _decoded(data: bytes | None) -> Any:
 @output_option
 @asynchronous
 async def show_run(run: str, app_spec: str | None, store: str | None, output: str) -> None:
-    """Show RUN with its attempts and its last error."""
+    """Show RUN with what it remembers, its attempts and its last error."""
     app = find_app(app_spec, store)
     async with opened(app):
         view = await find_run(app.store, run)
+        memory = await app.client.remembered(view.id)
     row = run_row(view)
     if output == "json":
-        return show_fields(row, output)
+        return show_fields(row | {"steps": [step_row(one) for one in memory.steps]}, output)
     attempts = row.pop("attempts")
+    row["progress"] = _progress(view)
     show_fields({name: value for name, value in row.items() if value is not None}, output)
+    for line in told_steps(memory):
+        click.echo(line)
     for one in attempts:
         click.echo(f"attempt {one['epoch']}: {one['started_at']} to {one['ended_at']}"
                    f" on boot {one['boot']}: {one['outcome']}")  # fmt: skip
         if one["detail"]:
             click.echo("  " + str(one["detail"]).rstrip().replace("\n", "\n  "))
+
+
+def step_row(step: Step) -> dict[str, Any]:
+    """Return a remembered step as JSON carries it."""
+    row = msgspec.structs.asdict(step)
+    return row | {"kind": step.kind.value, "value": _decoded(step.value)}
+
+
+def told_steps(memory: Memory) -> list[str]:
+    """Return steps as lines, in their order; those the engine keeps for itself are left out."""
+    lines = []
+    for one in memory.steps:
+        if one.kind is StepKind.FORK:
+            lines.append(f"step: it goes on with the effects of the run {_decoded(one.value)}")
+        elif not hidden(one):
+            at = "" if one.at is None else f" at {rfc3339(one.at.replace(microsecond=0))}"
+            kind = "" if one.kind is StepKind.RESULT else f" ({one.kind.value})"
+            lines.append(f"step {one.number}: {one.name}{kind}{at}: {value_text(one)}")
+    return lines
 
 
 @runs.command()
@@ -145,3 +180,55 @@ async def retry(run: str, by: str, app_spec: str | None, store: str | None) -> N
         answer = await app.client.retry(view.id, by=by)
     word = "goes on" if answer is Answer.DONE else "is live already"
     click.echo(f"run {view.id} {word}")
+
+
+@runs.command()
+@click.argument("run")
+@click.option("--from", "step", required=True, metavar="STEP", help="The first step to forget.")
+@by_options(reason=False)
+@app_options
+@asynchronous
+async def fork(run: str, step: str, by: str, app_spec: str | None, store: str | None) -> None:
+    """Let RUN go on as a new run that forgets STEP and all after it.
+
+    RUN is cancelled unless it has ended. Effects that are done are not done again. The id of the
+    new run is printed.
+    """
+    app = find_app(app_spec, store)
+    async with opened(app):
+        view = await find_run(app.store, run)
+        click.echo(str(await app.client.fork(view.id, at=step, by=by)))
+
+
+@runs.command()
+@click.argument("run")
+@click.argument("name")
+@click.option("--reject", is_flag=True, help="Decide against it.")
+@by_options()
+@app_options
+@asynchronous
+async def approve(run: str, name: str, reject: bool, app_spec: str | None, **given: Any) -> None:
+    """Decide what RUN asked for with ctx.approve(NAME)."""
+    app = find_app(app_spec, given["store"])
+    async with opened(app):
+        view = await find_run(app.store, run)
+        if view.state in ENDS:
+            raise Refused(f"run {view.id} has ended ({view.state.value}): nothing is to be decided")
+        answer = await app.client.approve(
+            view.id, name, approved=not reject, by=given["by"], reason=given["reason"]
+        )
+        decided = await app.store.happened([approval(view.id, name)])
+        after = await app.client.run(view.id)
+    if after.state is RunState.PARKED and after.reason == APPROVAL:
+        raise Refused(
+            f"run {view.id} still waits: it asks for a decision of another name than {name!r}"
+        )
+    click.echo(f"run {view.id}: {_decision(name, answer, decided)}")
+
+
+def _decision(name: str, answer: Answer, decided: list[Event]) -> str:
+    body = _decoded(decided[0].body) if decided else {}
+    word = "approved" if body.get("approved") else "rejected"
+    if answer is Answer.ALREADY:
+        return f"{name} was {word} before by {body.get('by')}; that stays"
+    return f"{name} is {word}"
