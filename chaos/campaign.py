@@ -12,9 +12,13 @@ from chaos.report import Report
 from chaos.scale import Scale
 from chaos.scenarios import (
     clocks,
+    effects,
+    iteration,
     outage,
     poison,
+    quarantine,
     rolling,
+    steps,
     storm,
     takeover,
     transaction,
@@ -36,6 +40,10 @@ TRIALS: Mapping[str, Callable[[Place, Scale], Awaitable[Report]]] = {
     "poison": poison.try_it,
     "clocks": clocks.try_it,
     "transaction": transaction.try_it,
+    "steps": steps.try_it,
+    "iteration": iteration.try_it,
+    "effects": effects.try_it,
+    "quarantine": quarantine.try_it,
 }
 NAMES = tuple(TRIALS)
 

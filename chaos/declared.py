@@ -11,10 +11,12 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from chaos import durable
 from chaos.journal import Pen
 from duly import Context, Duly
 
@@ -76,6 +78,7 @@ def build(spec: Spec, pen: Pen | None) -> Duly:
         mark("start", ctx)
         os.abort()
 
+    durable.declare(app, write, Path(spec.journal).parent)
     for one in spec.schedules:
         options: dict[str, Any] = {"catch_up": one.catch_up, "overlap": one.overlap}
         app.schedule(one.name, work, args={"ms": one.ms}, every=one.every_s, end=one.end, **options)
