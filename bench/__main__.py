@@ -16,7 +16,17 @@ import sys
 from collections.abc import Callable
 
 from bench import cron, limits
-from bench.lines import drain, embedded, enqueue, firing, idle, latency, starting, takeover
+from bench.lines import (
+    drain,
+    embedded,
+    enqueue,
+    firing,
+    idle,
+    latency,
+    starting,
+    steps,
+    takeover,
+)
 from bench.products import DULY, PRODUCTS, Product, install_peers, make_lock
 from bench.results import Results
 from bench.scene import Scene
@@ -29,6 +39,7 @@ LINES: dict[str, tuple[str, Callable[[Scene], None]]] = {
     "C": ("latency", latency.measure),
     "D": ("idle", idle.measure),
     "F": ("takeover", takeover.measure),
+    "G": ("durable steps", steps.measure),
     "H": ("start", starting.measure),
     "I": ("embedded store", embedded.measure),
     "K": ("firing", firing.measure),

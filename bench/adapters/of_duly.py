@@ -10,8 +10,9 @@ import asyncio
 import os
 
 import system
+from journal import mark
 
-from duly import Duly
+from duly import Context, Duly
 from duly.app import DeclaredTask
 
 
@@ -19,10 +20,23 @@ def make_app() -> tuple[Duly, dict[str, DeclaredTask]]:
     """Return an application like a user's file would declare it, and its tasks."""
     settings = {"slots": system.SLOTS} if system.SLOTS else {}
     app = Duly(system.URL, name="bench", settings=settings)
-    jobs = {"noop": app.task(system.noop), "hold": app.task(system.hold)}
+    jobs = {"noop": app.task(system.noop), "hold": app.task(system.hold), "steps": app.task(steps)}
     if every := os.environ.get("BENCH_EVERY"):
         app.schedule("beat", jobs["noop"], args={"key": 0}, every=every)
     return app, jobs
+
+
+async def steps(ctx: Context, key: int) -> None:
+    """Take BENCH_STEPS durable steps, one after the other."""
+    mark("S", key)
+    for number in range(int(os.environ["BENCH_STEPS"])):
+        await ctx.step(f"step {number}", nothing)
+    mark("E", key)
+
+
+async def nothing() -> int:
+    """Be over at once."""
+    return 1
 
 
 class Adapter:

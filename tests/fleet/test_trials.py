@@ -14,7 +14,7 @@ from chaos.report import Report
 from chaos.scale import GATE
 from tests.servers import Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.timeout(300)]
 
 
 async def check(trial: str, server: Server | None) -> None:
@@ -106,3 +106,23 @@ async def test_a_clock_that_is_ahead_fires_nothing_early(place: Server | None) -
 @ON_POSTGRES
 async def test_an_open_transaction_stops_nobody_else(place: Server | None) -> None:
     await check("transaction", place)
+
+
+@ON_BOTH
+async def test_no_finished_step_is_done_again_wherever_it_dies(place: Server | None) -> None:
+    await check("steps", place)
+
+
+@ON_BOTH
+async def test_a_killed_iteration_publishes_each_row_once(place: Server | None) -> None:
+    await check("iteration", place)
+
+
+@ON_BOTH
+async def test_no_effect_is_doubled_and_none_is_guessed(place: Server | None) -> None:
+    await check("effects", place)
+
+
+@ON_BOTH
+async def test_a_frozen_sender_is_waited_out_and_never_outrun(place: Server | None) -> None:
+    await check("quarantine", place)
