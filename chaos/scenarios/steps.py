@@ -52,7 +52,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
         wrong = sum(count != 1 + (number in inside) for number, count in did.items())
         report.must_be("steps done more often than they were cut off", wrong, 0)
         report.note("attempts", view.epoch)
-        report.must_be("deaths still counted", view.deaths, 0)
+        report.at_most("deaths still counted: the last had no step behind it", view.deaths, 1)
     return report
 
 

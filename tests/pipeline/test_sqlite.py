@@ -338,3 +338,28 @@ async def test_every_row_of_several_processes_is_read_once(tmp_path: Path, journ
     assert found == sorted(found)
     assert set(seen) == committed and max(seen.values()) == 1
     assert len(committed) > 4 * 100
+
+
+async def test_an_insert_costs_the_same_however_long_the_log_is(tmp_path: Path) -> None:
+    conn = apsw.Connection(str(tmp_path / "work.db"))
+    conn.execute("create table orders (id integer primary key, text)")
+    await enrol(conn, "orders")
+    conn.execute(MANY, (1, 3000))
+    steps = 0
+
+    def count() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    conn.set_progress_handler(count, 1000)
+    conn.execute(MANY, (3001, 3100))
+    conn.set_progress_handler(None)
+    # About a hundred steps of SQLite's machine a row; past the index it would be 10,000.
+    assert steps < 100
+
+
+MANY = (
+    "insert into orders with recursive n(i) as (select ? union all select i + 1 from n where i < ?)"
+    " select i, 'x' from n"
+)

@@ -42,7 +42,7 @@ def _guard(do: Statements, shape: Shape, *, key: str, updates: bool) -> list[str
         do.rows(text)
     do.rows(
         f"insert into {log}({KEY}) select {column} from {table} as t"
-        f" where not exists (select 1 from {log} where {KEY} = t.{column}) order by {column}"
+        f" where not exists (select 1 from {log} where {KEY} = +t.{column}) order by {column}"
     )
     entered = do.value("select changes()")
     return [*done, f"put its triggers in place; entered {entered} rows that were there"]

@@ -1,0 +1,1 @@
+"""What `run.py` tries the example with: a faulty mail server, instances, load, a judge."""
