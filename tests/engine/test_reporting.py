@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from duly import Context, Duly, events
-from duly.core.fleet import Incident, Instance, InstanceState
+from duly.core.fleet import Incident, Instance, InstanceState, Proof, TakenOver
 from duly.core.steps import Event, approval
 from duly.engine.reporting import RHYTHM
 from tests.engine.bench import Bench, in_time, lasts
@@ -172,12 +172,12 @@ async def test_an_approval_is_asked_for_and_closed_when_it_is_given(bench: Bench
     await bench.start(app)
     run = await bench.ask("work")
     incident = await opened(bench, "run.approval")
-    assert incident.subject == str(run)
-    assert incident.summary == f"run {run} of work waits for a decision"
-    assert incident.evidence["what helps"] == f"duly runs approve {run} NAME"
+    assert incident.subject == f"{run} boss"
+    assert incident.summary == f"run {run} of work waits for a decision: boss"
+    assert incident.evidence["what helps"] == f"duly runs approve {run} boss"
     word = Event(name=approval(run, "boss"), body=b'{"approved":true,"by":"ann"}')
     await bench.client.emit(word)
-    assert "the run is succeeded" in (await closed(bench, "run.approval")).evidence["closed"]
+    assert "it was decided" in (await closed(bench, "run.approval")).evidence["closed"]
 
 
 @in_time
@@ -247,6 +247,7 @@ def test_a_host_that_ends_its_processes_regularly_is_told_before_it_meets_a_run(
             end = start + timedelta(hours=length)
             boot = bench.clock.new_id()
             bench.tables.instances[boot] = _lived(boot, owner, start, end)
+            bench.tables.carries[boot] = {}
             start = end
         await bench.start(app)
         await bench.past(3600 * 30)
@@ -266,3 +267,25 @@ def _lived(boot: Any, owner: str, start: Any, end: Any) -> Instance:
         boot=boot, name="host:1", host="host", pid=1, pid_space="", owner=owner, version="1"
     )
     return replace(one, state=InstanceState.GONE, started_at=start, seen_at=end)
+
+
+@in_time
+async def test_a_run_parked_as_poison_is_told_and_closed_when_it_left(bench: Bench) -> None:
+    app = Duly("memory://")
+
+    @app.task
+    async def work(ctx: Context) -> None:
+        await ctx.approve("boss")
+
+    engine, _ = await bench.start(app)
+    run = await bench.ask("work")
+    await bench.until(lambda: run in bench.tables.later)
+    taken = TakenOver(bench.clock.new_id(), True, parked=(run,))
+    for _ in range(3):
+        engine.reporting.took(taken, Proof.LEASE, "")
+    incident = await opened(bench, "run.poison")
+    assert incident.evidence["what helps"] == f"duly runs retry {run}"
+    await bench.past(130)
+    assert len(await open_ones(bench, "run.poison")) == 1, "while it is parked"
+    await bench.client.cancel(run, by="ann", reason="no more")
+    assert (await closed(bench, "run.poison")).evidence["closed"] == "the run is cancelled"

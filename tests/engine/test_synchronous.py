@@ -90,3 +90,16 @@ async def test_an_item_that_fails_in_a_thread_leaves_nothing_and_those_before_it
         assert (await handle.view()).state is RunState.SUCCEEDED
         [out] = await hand.store.outbox()
         assert out.count == 1200
+
+
+async def test_inside_a_step_nothing_else_that_is_remembered_may_begin(app: Duly) -> None:
+    @app.task(retries=0)
+    def work(ctx: SyncContext) -> None:
+        ctx.step("outer", lambda: ctx.step("inner", lambda: 1))
+
+    async with turned(app) as hand:
+        handle = await work.enqueue()
+        await hand.run_due()
+        view = await handle.view()
+        assert view.state is RunState.FAILED
+        assert "expected a step outside of any other step" in (view.error or "")

@@ -92,7 +92,7 @@ class Recalling:
         if view.state is not RunState.PARKED or view.reason != APPROVAL:
             return None
         for one in await self._store.incidents():
-            if one.subject == str(view.id) and "approval" in one.evidence:
+            if one.evidence.get("run") == str(view.id) and "approval" in one.evidence:
                 return one.evidence["approval"]
         return None
 

@@ -21,7 +21,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._random = random.SystemRandom()
         self._bits = random.Random(self._random.getrandbits(128))
-        self._last_ms = 0
+        self._last_ms = self._last_bits = 0
 
     def now(self) -> datetime:
         """Return the wall clock, aware UTC."""
@@ -36,9 +36,19 @@ class SystemClock:
         return self._bits.random()
 
     def new_id(self) -> UUID:
-        """Return a fresh UUIDv7; those of one process never go back in time."""
-        self._last_ms = max(self._last_ms, time.time_ns() // 1_000_000)
-        return uuid7(self._last_ms, self._bits.getrandbits(74))
+        """Return a fresh UUIDv7, greater than any that this clock gave before.
+
+        Within a millisecond the random part goes up by a random step (RFC 9562, 6.2, method 2):
+        what one process asks for in order is done in order.
+        """
+        ms = time.time_ns() // 1_000_000
+        if ms > self._last_ms:
+            self._last_ms, self._last_bits = ms, self._bits.getrandbits(73)
+        else:
+            self._last_bits += 1 + self._bits.getrandbits(40)
+            if self._last_bits >> 74:
+                self._last_ms, self._last_bits = self._last_ms + 1, self._bits.getrandbits(73)
+        return uuid7(self._last_ms, self._last_bits)
 
     async def pause(self, seconds: float) -> None:
         """Wait by the event loop's clock."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 from duly import events
 from duly.core.clock import Clock
@@ -26,6 +26,9 @@ from duly.stores.base import Store
 
 EVERY_S = 30.0
 WATCHERS = 2
+OVERLAP = timedelta(seconds=30)
+"""How much of the past two looks have in common: a commit may show itself after its time."""
+
 LOOKED_AT = 50
 """Runs of one task that are looked at in one turn: the newest, live ones among them."""
 
@@ -51,6 +54,7 @@ class Expecting:
             name: task.expect for name, task in tasks.items() if task.expect is not None
         }
         self._ended: set[str] = set()
+        self._looked: dict[str, datetime] = {}  # when each task was last looked at
         self._some = asyncio.Event()
 
     def ended(self, task: str) -> None:
@@ -75,7 +79,12 @@ class Expecting:
         self._some.clear()
         while self._ended:
             task = self._ended.pop()
-            await self._look(task, self._expected[task])
+            try:
+                await self._look(task, self._expected[task])
+            except BaseException:
+                self._ended.add(task)  # the store did not answer: it is looked at again
+                self._some.set()
+                raise
 
     async def _look(self, task: str, expect: Expect) -> None:
         now = await self._store.clock()
@@ -85,7 +94,7 @@ class Expecting:
         known = await self._store.incidents(only_open=False)
         told = {(one.kind, one.subject) for one in known}
         cases = [facts_of(one) for one in views if one.state not in ENDS]
-        cases += [facts_of(one) for one in views if one.state in ENDS][:1]
+        cases += [facts_of(one) for one in self._newly_ended(task, views)]
         cases += await self._unfired(task, now)
         for facts in cases:
             before = [one for one in history if one.run != facts.run]
@@ -94,6 +103,15 @@ class Expecting:
                 if (breach.kind, breach.subject) not in told:
                     await open_incident(self._store, self._telling, _incident(task, facts, breach))
         await self._close(task, expect, history, [one for one in known if one.closed_at is None])
+        self._looked[task] = now
+
+    def _newly_ended(self, task: str, views: Sequence[RunView]) -> list[RunView]:
+        """Return what ended since the last look, whenever it began; at first the newest alone."""
+        ended = [one for one in views if one.state in ENDS]
+        last = self._looked.get(task)
+        if last is None:
+            return ended[:1]
+        return [one for one in ended if one.ended_at and one.ended_at > last - OVERLAP]
 
     async def _unfired(self, task: str, now: datetime) -> list[Facts]:
         """Return the occurrences that are due, and that nobody fired."""

@@ -28,7 +28,7 @@ from duly.core.lifetimes import Life, Upcoming, collisions, rhythms
 from duly.core.runs import Ending, RunFilter, RunView
 from duly.core.spoken import last_line
 from duly.core.states import ENDS, RunState, RunVerb, ScheduleState
-from duly.core.steps import APPROVAL
+from duly.core.steps import APPROVAL, approval
 from duly.engine.attempts import HANDED_BACK
 from duly.engine.caretaking import open_incident
 from duly.engine.durable.work import CHANGED
@@ -90,7 +90,8 @@ class Reporting:
             name = ending.awaits[0].group if ending.awaits else "NAME"
             helps = f"duly runs approve {run} {shlex.quote(name)}"
             asked = _about(ASKED, run, one.task, f"waits for a decision: {name}", helps)
-            self._report(structs.replace(asked, evidence=asked.evidence | {"approval": name}))
+            evidence = asked.evidence | {"approval": name}
+            self._report(structs.replace(asked, subject=f"{run} {name}", evidence=evidence))
         elif ending.verb is RunVerb.RELEASE and reason == HANDED_BACK and holding.started:
             self._cut_off.append(one.id)
 
@@ -207,7 +208,10 @@ class Reporting:
         return None
 
     async def _unparked(self, incident: Incident) -> str | None:
-        view = await self._store.run(UUID(incident.subject))
+        run, _, name = incident.subject.partition(" ")
+        view = await self._store.run(UUID(run))
+        if name and await self._store.happened([approval(UUID(run), name)]):
+            return "it was decided"
         if view is not None and view.state is RunState.PARKED:
             return None
         return "the run was pruned" if view is None else f"the run is {view.state.value}"

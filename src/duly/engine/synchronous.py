@@ -22,7 +22,7 @@ from duly.engine.context import Duration, EffectOptions, Facts
 from duly.engine.durable.calling import call, encoded
 from duly.engine.durable.children import Declared
 from duly.engine.durable.iterating import Each, Source
-from duly.engine.durable.journal import Scope, current, scoped
+from duly.engine.durable.journal import Scope, current, must_be_flat, scoped
 from duly.engine.durable.performing import Receipt
 from duly.engine.durable.services import Services
 from duly.engine.durable.work import Approval, Work
@@ -58,21 +58,28 @@ class SyncContext(Facts):
         """Have something done on the event loop, and wait for it."""
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
 
+    def _asked(self, what: str, name: str, asked: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """As `_done`, for what may not be asked for inside a step; only this thread knows."""
+        must_be_flat(what, name)
+        return self._done(asked())
+
     def step(self, name: str, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do `fn(*args, **kwargs)` once in this run, and remember what it returned."""
-        known, answer = self._done(self.work.recall_step(name, fn))
-        if not known:
-            with scoped(Scope("a step")) as scope:
-                if inspect.iscoroutinefunction(fn):
-                    result: Any = self._done(call(fn, *args, **kwargs))
-                else:
-                    result = fn(*args, **kwargs)
-            answer = self._done(self.work.keep_step(name, fn, result, scope))
+        with self.work.journal.naming("a step", name):
+            known, answer = self._done(self.work.recall_step(name, fn))
+            if not known:
+                with scoped(Scope("a step")) as scope:
+                    if inspect.iscoroutinefunction(fn):
+                        result: Any = self._done(call(fn, *args, **kwargs))
+                    else:
+                        result = fn(*args, **kwargs)
+                answer = self._done(self.work.keep_step(name, fn, result, scope))
         value: T = answer
         return value
 
     def each(self, name: str, source: Source[T]) -> Iterator[T]:
         """Iterate over `source(after)`, going on behind the last confirmed item after a death."""
+        must_be_flat("an iteration", name)
         each: Each[T] = self.work.each(name, source)
         outer = current.get()
         while True:
@@ -97,20 +104,23 @@ class SyncContext(Facts):
 
     def sleep(self, name: str, duration: Duration) -> None:
         """Wait so long from when this sleep was first begun; holds no slot, survives anything."""
-        self._done(self.work.sleep(name, parse_duration(duration, what="duration")))
+        length = parse_duration(duration, what="duration")
+        self._asked("a sleep", name, lambda: self.work.sleep(name, length))
 
     def wait_for(self, event: str, *, timeout: Duration | None = None) -> Any:
         """Wait for an event that somebody emits, now, later or earlier; returns what it brought."""
         limit = None if timeout is None else parse_duration(timeout, what="timeout")
-        return self._done(self.work.wait_for(event, limit))
+        return self._asked("a wait", event, lambda: self.work.wait_for(event, limit))
 
     def approve(self, name: str) -> Approval:
         """Wait for a person's decision: `duly runs approve RUN NAME`. The run is parked so long."""
-        return self._done(self.work.approve(name))
+        return self._asked("an approval", name, lambda: self.work.approve(name))
 
     def start(self, name: str, task: Declared | str, *args: Any, **kwargs: Any) -> SyncChild:
         """Start a child run, once; it goes on whatever becomes of this run."""
-        return SyncChild(self, self._done(self.work.children.start(name, task, args, kwargs)))
+        begin = self.work.children.start
+        run = self._asked("a child", name, lambda: begin(name, task, args, kwargs))
+        return SyncChild(self, run)
 
     def call(self, name: str, task: Declared | str, *args: Any, **kwargs: Any) -> Any:
         """Start a child run, once, and return what it returns, waiting without a slot."""
@@ -125,13 +135,15 @@ class SyncContext(Facts):
         at_most: int = 10,
     ) -> list[Any]:
         """Run a child for each mapping of arguments, at most so many at once in the fleet."""
-        return self._done(self.work.children.map(name, task, calls, at_most))
+        fan_out = self.work.children.map
+        return self._asked("a fan-out", name, lambda: fan_out(name, task, calls, at_most))
 
     def effect(
         self, name: str, fn: Callable[..., Any], /, *args: Any, **options: Unpack[EffectOptions]
     ) -> Receipt:
         """Act on the outside world at most once, and return the receipt."""
-        return self._done(self.work.perform(self._performance(name, fn, args, options)))
+        asked = self._performance(name, fn, args, options)
+        return self._asked("an effect", name, lambda: self.work.perform(asked))
 
 
 class SyncChild:

@@ -94,7 +94,10 @@ class Relay:
         except DestinationUnavailable as error:
             await self._failed(boot, batch, str(error), error.confirmed)
         else:
-            await self._went(boot, batch, confirmed)
+            if confirmed:
+                await self._went(boot, batch, confirmed)
+            else:
+                await self._failed(boot, batch, "it confirmed nothing", [])
 
     async def _went(self, boot: UUID, batch: Sequence[Message], confirmed: Sequence[UUID]) -> None:
         await self._take_out(boot, confirmed)
@@ -116,7 +119,8 @@ class Relay:
         if self._away_since is None:
             self._away_since = now
             self._bus.emit(events.RelayAway(topic=self._topic, reason=plain(why)))
-        self._pause_s = min(SLOWEST_S, max(0.2, self._pause_s * 2)) * (0.5 + self._clock.draw() / 2)
+        longest_s = 0.2 if confirmed else SLOWEST_S  # one that nobody takes must not slow the rest
+        self._pause_s = min(longest_s, max(0.2, self._pause_s * 2)) * (0.5 + self._clock.draw() / 2)
         self._some.set()
         if not self._told and now - self._away_since >= TOLD_AFTER_S:
             self._told = True

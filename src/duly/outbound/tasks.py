@@ -15,6 +15,7 @@ from duly.core.outbox import Message
 from duly.core.runs import NewRun
 from duly.core.tasks import Task
 from duly.errors import InvalidValue
+from duly.outbound.base import Unroutable
 from duly.stores.base import Store
 
 
@@ -47,9 +48,28 @@ class TaskDestination:
         """Nothing is held."""
 
     async def send(self, messages: Sequence[Message]) -> list[UUID]:
-        """Enqueue a run for each message; all of them, or `StoreUnavailable` is raised."""
-        await self._store.enqueue([self._run(one) for one in messages])
-        return [one.id for one in messages]
+        """Enqueue a run for each message.
+
+        Raises `StoreUnavailable` when none was, and `Unroutable` when the code has changed since
+        a message was checked, and it fits no more: it waits, and so do those of its key behind it.
+        """
+        runs: list[NewRun] = []
+        unfit: dict[UUID, InvalidValue] = {}
+        waiting: set[str] = set()  # keys of messages that do not fit
+        for one in messages:
+            if one.key is not None and one.key in waiting:
+                continue
+            try:
+                runs.append(self._run(one))
+            except InvalidValue as error:
+                unfit[one.id] = error
+                waiting |= set() if one.key is None else {one.key}
+        if runs:
+            await self._store.enqueue(runs)
+        if unfit:
+            why = f"{len(unfit)} messages fit {self.name} no more: {next(iter(unfit.values()))}"
+            raise Unroutable(why, ids=unfit, confirmed=[one.id for one in runs])
+        return [one.id for one in runs]
 
     def _run(self, message: Message) -> NewRun:
         task = self._task

@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from duly.app.binding import checks
 from duly.app.duly import Duly
 from duly.client import Client
 from duly.core.durations import parse_duration
@@ -102,6 +103,7 @@ class Hand:
             tasks=self.app.tasks,
             boot=lambda: self._boot,
             emit=self.app.bus.emit,
+            topics=checks(self.app) or None,
         )
 
     async def start(self) -> None:

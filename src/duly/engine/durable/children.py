@@ -17,7 +17,7 @@ import msgspec
 
 from duly.core.runs import NewRun, Origin, RunView
 from duly.core.states import ENDS, RunState
-from duly.core.steps import Await, StepKind, check_name, of_run
+from duly.core.steps import Await, StepKind, of_run
 from duly.core.tasks import Task
 from duly.engine.durable.journal import Journal, must_be_flat
 from duly.engine.durable.services import Services
@@ -45,10 +45,10 @@ class Children:
 
     async def start(self, name: str, task: Declared | str, args: Any, kwargs: Any) -> UUID:
         """Start one child, unless an earlier attempt did; returns its id at once."""
-        must_be_flat("a child", check_name("a child", name))
-        spec = self._task(task)
-        runs = await self._started(name, lambda: [self._new(spec, spec.encode(args, kwargs))])
-        return runs[0]
+        with self._journal.naming("a child", name):
+            spec = self._task(task)
+            runs = await self._started(name, lambda: [self._new(spec, spec.encode(args, kwargs))])
+            return runs[0]
 
     async def result(self, run: UUID) -> Any:
         """Return what a child returned, waiting for it without a slot.
@@ -62,7 +62,12 @@ class Children:
         self, name: str, task: Declared | str, calls: Iterable[Mapping[str, Any]], at_most: int
     ) -> list[Any]:
         """Run a child for each call, `at_most` at once in the fleet; return their results."""
-        must_be_flat("a fan-out", check_name("a fan-out", name))
+        with self._journal.naming("a fan-out", name):
+            return await self._map(name, task, calls, at_most)
+
+    async def _map(
+        self, name: str, task: Declared | str, calls: Iterable[Mapping[str, Any]], at_most: int
+    ) -> list[Any]:
         spec = self._task(task)
         if at_most < 1:
             raise InvalidValue.expected("at_most", "at least 1", at_most)

@@ -23,7 +23,7 @@ import msgspec
 from duly.core.outbox import Message, check_body, check_topic
 from duly.core.runs import Answer, NewRun, Origin
 from duly.core.states import RunVerb
-from duly.core.steps import FORKED, Note, Progress, Step, StepKind
+from duly.core.steps import FORKED, Note, Progress, Step, StepKind, check_name
 from duly.engine.durable.services import Services
 from duly.engine.hands import Holding
 from duly.errors import InvalidValue, UnknownName, UsageError, WorkCancelled
@@ -75,9 +75,17 @@ class Confirmable(Protocol):
 current: ContextVar[Scope | None] = ContextVar("duly_scope", default=None)
 """The scope that code runs in; a task or thread that it starts inherits it."""
 
+sending: ContextVar[bool] = ContextVar("duly_sending", default=False)
+"""Whether code runs on behalf of a sender; what it publishes belongs to whoever asked for it."""
+
 
 def must_be_flat(what: str, name: str) -> None:
-    """Raise `UsageError` inside a step: nothing that is remembered may begin there."""
+    """Raise `UsageError` inside a step or a sender: nothing that is remembered may begin there."""
+    if sending.get():
+        raise UsageError(
+            f"expected {what} outside of any effect, got {name!r} inside one: an effect that is"
+            " on its way cannot wait, nor be done again"
+        )
     scope = current.get()
     if scope is not None and scope.kind == "a step":
         raise UsageError(
@@ -104,6 +112,7 @@ class Journal:
         self._boot = services.boot()
         self._steps: dict[str, Step] | None = None
         self._loading: asyncio.Future[None] | None = None
+        self._named: set[str] = set()
         self._next = 0
         self._unanswered: set[asyncio.Future[Any]] = set()
         self._base = Scope("a run")
@@ -149,6 +158,26 @@ class Journal:
     def progress(self) -> Progress:
         """What is known of the run's progress."""
         return self._progress
+
+    @contextmanager
+    def naming(self, what: str, name: str) -> Iterator[None]:
+        """Use a name, which nothing else in this attempt may have; one that failed is free again.
+
+        Raises `InvalidValue` for a name that cannot be one, and `UsageError` inside a step, or for
+        a name that was used: its second use would be handed what the first one returned.
+        """
+        must_be_flat(what, check_name(what, name))
+        if name in self._named:
+            raise UsageError(
+                f"expected {what} to have a name of its own, got {name!r} a second time;"
+                " a loop names its turns, say by a number"
+            )
+        self._named.add(name)
+        try:
+            yield
+        except BaseException:
+            self._named.discard(name)
+            raise
 
     # --- writing --------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ from duly.core.effects import Effect as Entered
 from duly.core.rules import MAX_PAYLOAD
 from duly.core.steps import UNCERTAIN, Await, StepKind, of_effect
 from duly.engine.durable.calling import call, encoded
-from duly.engine.durable.journal import STALE, Journal
+from duly.engine.durable.journal import STALE, Journal, sending
 from duly.engine.durable.services import Services
 from duly.engine.durable.waiting import Wait, Waits
 from duly.engine.hands import Holding
@@ -224,14 +224,15 @@ class Performing:
         Cut off, it would leave behind what nobody can know; left alone it says what it did, or is
         told by its last call that it must not begin any more.
         """
-        sending = asyncio.create_task(self._carry_out(effect, asked))
-        _GOING_ON.add(sending)
-        sending.add_done_callback(_gone_on)
-        receipt = await asyncio.shield(sending)
+        task = asyncio.create_task(self._carry_out(effect, asked))
+        _GOING_ON.add(task)
+        task.add_done_callback(_gone_on)
+        receipt = await asyncio.shield(task)
         return receipt or await self._in_doubt(asked, own=effect.id)
 
     async def _carry_out(self, effect: Effect, asked: Performance) -> Receipt | None:
         """Call the sender, and enter what came of it; None when nobody can know."""
+        sending.set(True)  # in this task alone
         try:
             args, named = arguments(asked.fn, asked.args, effect)
             value = await call(asked.fn, *args, **named)

@@ -60,17 +60,16 @@ class Work:
 
     async def step(self, name: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what a step returned before, or do it now and remember it."""
-        known, answer = await self.recall_step(name, fn)
-        if known:
-            return answer
-        with self.waits.working(), scoped(Scope("a step")) as scope:
-            result = await call(fn, *args, **kwargs)
-            return await self.keep_step(name, fn, result, scope)
+        with self.journal.naming("a step", name):
+            known, answer = await self.recall_step(name, fn)
+            if known:
+                return answer
+            with self.waits.working(), scoped(Scope("a step")) as scope:
+                result = await call(fn, *args, **kwargs)
+                return await self.keep_step(name, fn, result, scope)
 
     async def recall_step(self, name: str, fn: Callable[..., Any]) -> tuple[bool, Any]:
         """Return whether a step was done before, and what it returned then."""
-        check_name("a step", name)
-        must_be_flat("a step", name)
         known = await self.journal.recall(name)
         if known is None:
             return False, None
@@ -104,11 +103,10 @@ class Work:
 
     async def sleep(self, name: str, duration: timedelta) -> None:
         """Wait until so long after this sleep was first begun, without a slot."""
-        check_name("a sleep", name)
-        must_be_flat("a sleep", name)
-        rest = await self.waits.rest(name, duration)
-        if rest > timedelta(0):
-            await self.waits.wait(Wait(reason=f"sleep:{name}", rest=rest, timer=name))
+        with self.journal.naming("a sleep", name):
+            rest = await self.waits.rest(name, duration)
+            if rest > timedelta(0):
+                await self.waits.wait(Wait(reason=f"sleep:{name}", rest=rest, timer=name))
 
     async def wait_for(self, event: str, timeout: timedelta | None) -> Any:
         """Return what an event brought, waiting for it without a slot."""
