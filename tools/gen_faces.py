@@ -1,7 +1,7 @@
 """The reference pages of the command line and of the Python face, from their own texts.
 
 Used by `gen_reference.py`. Commands are read from click, the Python face from the docstrings and
-signatures of what `duly` and `duly.testing` list in `__all__`; an undocumented name is an error.
+signatures of what the public modules list in `__all__`; an undocumented name is an error.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ What these modules list is kept compatible between minor versions; everything el
 """
 
 
+FACES = ("duly", "duly.sync", "duly.outbound", "duly.outbound.mail", "duly.outbound.http",
+         "duly.outbound.rabbitmq", "duly.pipeline", "duly.testing")  # fmt: skip
+
 def commands() -> str:
     """Return the page of all commands."""
     from duly.cli.command import cli
@@ -62,7 +65,7 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
 def python() -> str:
     """Return the page of the Python face."""
     parts = [PYTHON]
-    for name in ("duly", "duly.testing"):
+    for name in FACES:
         module = importlib.import_module(name)
         parts.append(f"\n## {name}\n")
         parts += [_thing(module, one) for one in module.__all__ if not one.startswith("__")]

@@ -36,6 +36,8 @@ except ImportError:
 if TYPE_CHECKING:
     from duly.core.effects import Sending
 
+__all__ = ["Http"]
+
 SUCCESS = range(200, 300)
 KEPT_BYTES = 16 * 1024
 

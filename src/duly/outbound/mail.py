@@ -39,6 +39,8 @@ except ImportError:
 if TYPE_CHECKING:
     from duly.core.effects import Sending
 
+__all__ = ["Mail"]
+
 Tls = Literal["starttls", "implicit", "none"]
 
 PORTS: dict[str, int] = {"starttls": 587, "implicit": 465, "none": 25}

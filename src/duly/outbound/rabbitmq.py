@@ -46,6 +46,8 @@ try:
 except ImportError:
     raise missing_extra("rabbitmq", "aio-pika") from None
 
+__all__ = ["RabbitMQ"]
+
 ExchangeKind = Literal["direct", "fanout", "topic", "headers"]
 Routing = Callable[[Message], str]
 
