@@ -34,7 +34,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
         (place.folder / "sink").unlink()
         run = (await trial.ask("rows", count=count)).id
         view = await _killed_at_each(
-            trial, run, [count * n // (kills + 1) for n in range(1, kills)]
+            trial, run, [count * n // (kills + 1) for n in range(1, kills + 1)]
         )
         await _drained(trial)
         report.note("rows", count)
