@@ -16,8 +16,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help venv lock fmt lint types walls check tests test demo bench bench-quick simulate chaos \
-	models wheel clean
+.PHONY: help venv lock fmt lint types walls check tests test demo examples bench bench-quick simulate \
+	chaos models wheel clean
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -102,6 +102,10 @@ bench-quick: $(STAMP)  ## The share of the benchmarks that the gate can afford
 STORE ?= sqlite
 demo: $(STAMP)  ## Kill a worker and see its work finished (STORE=sqlite or postgres)
 	STORE=$(STORE) $(PY) demo/kill.py
+
+examples: $(STAMP)  ## The examples' whole stories, with their figures (about six minutes)
+	$(PY) -m examples.daily_orders.run
+	$(PY) -m examples.morning_batch.run
 
 clean:  ## Remove everything that was made, .venv too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
