@@ -39,6 +39,7 @@ What these modules list is kept compatible between minor versions; everything el
 FACES = ("duly", "duly.sync", "duly.outbound", "duly.outbound.mail", "duly.outbound.http",
          "duly.outbound.rabbitmq", "duly.pipeline", "duly.testing")  # fmt: skip
 
+
 def commands() -> str:
     """Return the page of all commands."""
     from duly.cli.command import cli
