@@ -116,6 +116,19 @@ def arguments(now: datetime | None, boot: UUID, progresses: bool, batch: Batch) 
     return [now, boot, progresses, *batch.columns()]
 
 
+KEEP_STEP = """
+with fenced as materialized (
+  select id from duly_held h
+  where h.id = $3 and h.boot is not distinct from $2 and h.epoch = $4 and h.deaths = 0
+  for no key update
+)
+insert into duly_step (run, name, number, kind, value, at)
+select f.id, $5, $6, $7, $8, coalesce($1::timestamptz, clock_timestamp()) from fenced f
+on conflict (run, name) do update set number = excluded.number, kind = excluded.kind,
+  value = excluded.value, at = excluded.at
+returning 1
+"""
+
 KEEP = """
 with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
 fenced as materialized (
