@@ -24,7 +24,6 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
 from duly import Refused, StoreUnavailable, UnknownName
-from duly.server.logs import Logs, tell_on
 from examples.morning_batch.batch import app as duly
 from examples.morning_batch.batch import ask_for
 
@@ -83,8 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--port", type=int, default=8000)
     port = parser.parse_args().port
-    tell_on(sys.stderr, duly.settings.log)
-    Logs(monotonic=duly.clock.monotonic).attach(duly.bus)
+    duly.log(sys.stderr)
     uvicorn.run(web, host="127.0.0.1", port=port, log_level="warning")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, TextIO, TypeVar, Unpack, overload
 
 from duly.app.binding import Binding
 from duly.app.declaring import (
@@ -224,6 +224,21 @@ class Duly:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def log(self, stream: TextIO | None = None) -> Callable[[], None]:
+        """Tell what happens here as records of the logger `duly`; returns what ends that.
+
+        For a process of your own that works, a web service say; `duly worker` does it by itself.
+        With a `stream`, such as `sys.stderr`, lines are written to it as the settings of `log` say;
+        without one they go wherever your own logging sends them.
+        """
+        from duly.server.logs import LEVELS, Logs, tell_on
+
+        settings = self.settings.log
+        if stream is not None:
+            tell_on(stream, settings, context={"app": self.name})
+        logs = Logs(monotonic=self.clock.monotonic, level=LEVELS[settings.level])
+        return logs.attach(self.bus)
 
     async def work(self, *, queues: Sequence[str] | None = None) -> int:
         """Be an instance of the fleet until cancelled; returns the exit code.

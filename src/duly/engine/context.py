@@ -92,7 +92,7 @@ class Facts:
         """Read the options of an effect; see `Context.effect`."""
         options: EffectOptions = more
         claimed = self._holding.claimed
-        zone = getattr(self._zone, "key", None) or str(self._zone)
+        zone = _zone_name(self._zone)
         deadline = options.get("deadline", DEADLINE)
         verify_deadline = options.get("verify_deadline", VERIFY)
         key, keep = _effect_key(claimed, options.get("per"), zone, options.get("key"))
@@ -152,6 +152,15 @@ class Facts:
         return Window(
             claimed.window_start.astimezone(self._zone), claimed.due.astimezone(self._zone)
         )
+
+    def period(self, per: str) -> str:
+        """Return the name of the period in which `effect(per=...)` is unique here.
+
+        `"2026-11-22"` for `"day Europe/Amsterdam"`: that of the occurrence, or of when the run was
+        asked for where it belongs to none. The same in every attempt.
+        """
+        period = parse_period(per, zone=_zone_name(self._zone))
+        return period.name_of(self._holding.claimed.due or self._holding.claimed.enqueued_at)
 
     @property
     def stopping(self) -> str | None:
@@ -316,6 +325,10 @@ class Child:
     async def result(self) -> Any:
         """Return what it returned, waiting without a slot; raises as `Context.call` does."""
         return await self._work.children.result(self.id)
+
+
+def _zone_name(zone: tzinfo) -> str:
+    return getattr(zone, "key", None) or str(zone)
 
 
 def _effect_key(

@@ -488,3 +488,16 @@ async def test_a_fork_goes_on_with_the_effects_of_the_run_it_came_from() -> None
         assert view is not None
         assert view.result == b'"sent"'
     assert len(sent) == 1
+
+
+@pytest.mark.parametrize("per", ["day", "week", "day Pacific/Auckland"])
+async def test_a_task_can_name_the_period_of_its_effects(per: str) -> None:
+    async def work(ctx: Context) -> str:
+        await ctx.effect("act", nothing_at_all, per=per)
+        return ctx.period(per)
+
+    async def nothing_at_all() -> None: ...
+
+    seen = await played(work)
+    [row] = await seen.hand.store.effects(EffectFilter())
+    assert row.address.key == seen.result
