@@ -198,3 +198,30 @@ async def test_where_nothing_is_expected_nothing_is_asked(bench: Bench) -> None:
     await bench.past(timedelta(minutes=10).total_seconds())
     assert "runs" not in store.sent
     assert await bench.client.incidents() == []
+
+
+@in_time
+async def test_however_many_runs_end_looking_costs_little(bench: Bench) -> None:
+    app = Duly("memory://")
+
+    @app.task(expect=Expect(at_least=1))
+    async def busy(ctx: Context) -> None:
+        ctx.progress(done=1)
+
+    _, store = await bench.start(app)
+    for _ in range(200):
+        await bench.ask("busy")
+        await bench.past(0.1)
+    assert store.sent.count("runs") <= 2 * 12  # two reads a look, one look in two seconds
+
+
+@in_time
+async def test_where_only_output_is_expected_an_idle_fleet_hardly_looks(bench: Bench) -> None:
+    app = Duly("memory://")
+
+    @app.task(expect=Expect(at_least=1))
+    async def seldom(ctx: Context) -> None: ...
+
+    _, store = await bench.start(app)
+    await bench.past(60 * 60)
+    assert store.sent.count("runs") <= 2 * 8

@@ -289,3 +289,24 @@ async def test_a_run_parked_as_poison_is_told_and_closed_when_it_left(bench: Ben
     assert len(await open_ones(bench, "run.poison")) == 1, "while it is parked"
     await bench.client.cancel(run, by="ann", reason="no more")
     assert (await closed(bench, "run.poison")).evidence["closed"] == "the run is cancelled"
+
+
+@in_time
+async def test_a_quiet_fleet_is_looked_at_seldom_and_a_changed_one_each_minute(
+    bench: Bench,
+) -> None:
+    app = Duly("memory://")
+
+    @app.task
+    async def work() -> None: ...
+
+    _, store = await bench.start(app)
+    await bench.past(20 * 60)
+    store.sent.clear()
+    await bench.past(60 * 60)
+    assert 5 <= store.sent.count("sweep") <= 7
+    await bench.start(app)
+    store.sent.clear()
+    await bench.past(8 * 60)
+    swept = sum(one._store.sent.count("sweep") for one in bench.engines)  # type: ignore[attr-defined]
+    assert swept >= 6

@@ -29,6 +29,12 @@ WATCHERS = 2
 OVERLAP = timedelta(seconds=30)
 """How much of the past two looks have in common: a commit may show itself after its time."""
 
+PACE_S = 2.0
+"""How often is looked at most, however many runs end."""
+
+NET_EVERY = 20
+"""Every how many slow looks those tasks are looked at too of which only output is expected."""
+
 LOOKED_AT = 50
 """Runs of one task that are looked at in one turn: the newest, live ones among them."""
 
@@ -53,6 +59,9 @@ class Expecting:
         self._expected: dict[str, Expect] = {
             name: task.expect for name, task in tasks.items() if task.expect is not None
         }
+        # What time alone can make late is looked for often; output is judged when a run ends.
+        self._timed = {name for name, one in self._expected.items() if _is_timed(one)}
+        self._looks, self._free_at = 0, 0.0
         self._ended: set[str] = set()
         self._looked: dict[str, datetime] = {}  # when each task was last looked at
         self._some = asyncio.Event()
@@ -67,16 +76,22 @@ class Expecting:
         """Wait until a run ended here, or for the slow pace; for ever where nothing is expected."""
         if not self._expected:
             await asyncio.Event().wait()
+        rest_s = self._free_at - self._clock.monotonic()
+        if rest_s > 0:
+            await self._clock.pause(rest_s)
         try:
             async with asyncio.timeout(EVERY_S * (0.8 + 0.4 * self._clock.draw())):
                 await self._some.wait()
         except TimeoutError:
+            self._looks += 1
             if self._roster.rank("expecting") < WATCHERS:
-                self._ended.update(self._expected)
+                every = self._looks % NET_EVERY == 1
+                self._ended.update(self._expected if every else self._timed)
 
     async def turn(self) -> None:
         """Judge the tasks whose turn it is."""
         self._some.clear()
+        self._free_at = self._clock.monotonic() + PACE_S
         while self._ended:
             task = self._ended.pop()
             try:
@@ -153,6 +168,11 @@ class Expecting:
     def _zone(self, schedule: str | None) -> str:
         zone = self._zones.get(schedule or "")
         return "UTC" if zone is None else getattr(zone, "key", None) or str(zone)
+
+
+def _is_timed(expect: Expect) -> bool:
+    timed = (expect.start_within, expect.finish_by, expect.usual_duration)
+    return any(one is not None for one in timed)
 
 
 def facts_of(view: RunView) -> Facts:

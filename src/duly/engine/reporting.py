@@ -41,8 +41,11 @@ FAILED, POISON, REFORM = "run.failed", "run.poison", "run.changed"
 ASKED, INTERRUPTED, RHYTHM = "run.approval", "run.interrupted", "host.rhythm"
 
 EVERY_S = 60.0
-RHYTHM_EVERY = 60
-"""Turns between two looks at how long processes live here."""
+CALM = 10
+"""Minutes after which a quiet fleet, with nothing open, is looked at only every tenth."""
+
+RHYTHM_EVERY_S = 3600.0
+"""How often it is looked at how long processes live here."""
 
 NAMED = 5
 """Runs that an interruption names."""
@@ -64,7 +67,9 @@ class Reporting:
         self._reports: dict[tuple[str, str], Callable[[], Awaitable[Incident | None]]] = {}
         self._some = asyncio.Event()
         self._sweeping = False
-        self._turns = 0
+        self._minutes, self._watchful = 0, CALM
+        self._fleet: frozenset[UUID] = frozenset()
+        self._rhythms_at = float("-inf")
         self._cut_off: list[UUID] = []
 
     # --- what is heard --------------------------------------------------------------------------
@@ -123,6 +128,7 @@ class Reporting:
         self, kind: str, subject: object, made: Callable[[], Awaitable[Incident | None]]
     ) -> None:
         self._reports.setdefault((kind, str(subject)), made)
+        self._watchful = CALM
         self._some.set()
 
     # --- the loop -----------------------------------------------------------------------------
@@ -135,7 +141,18 @@ class Reporting:
             async with asyncio.timeout(EVERY_S * (0.9 + 0.2 * self._clock.draw())):
                 await self._some.wait()
         except TimeoutError:
-            self._sweeping = self._roster.rank("reporting") == 0
+            self._sweeping = self._worth_a_look() and self._roster.rank("reporting") == 0
+
+    def _worth_a_look(self) -> bool:
+        """Each minute while the fleet changes or something is open; else, to cost little, seldom.
+
+        Senders that died, and runs that were cut off, are the fruit of a fleet that changed.
+        """
+        fleet = frozenset(one.boot for one in self._roster.others)
+        if fleet != self._fleet:
+            self._fleet, self._watchful = fleet, CALM
+        self._minutes, self._watchful = self._minutes + 1, self._watchful - 1
+        return self._watchful >= 0 or self._minutes % CALM == 0
 
     async def turn(self) -> None:
         """Write what is to be reported, and close what is over."""
@@ -152,16 +169,19 @@ class Reporting:
 
     async def _sweep(self) -> None:
         """The net under the ledger and under waits; what is over; what is to be expected."""
-        await self._store.sweep()
+        if await self._store.sweep():
+            self._watchful = CALM
         for one in await self._store.incidents():
             over = _OVER.get(one.kind)
+            self._watchful = CALM if over is not None else self._watchful
             note = None if over is None else await over(self, one)
             if note is not None and await self._store.close_incident(
                 one.kind, one.subject, note=note
             ):
                 self._telling.emit(events.IncidentClosed(kind=one.kind, subject=one.subject))
-        self._turns += 1
-        if self._turns % RHYTHM_EVERY == 1:
+        now = self._clock.monotonic()
+        if now - self._rhythms_at >= RHYTHM_EVERY_S:
+            self._rhythms_at = now
             await self._look_for_rhythms()
 
     # --- interruptions ------------------------------------------------------------------------
