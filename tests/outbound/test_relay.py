@@ -313,3 +313,19 @@ async def test_runs_of_one_key_go_one_at_a_time(bench: Bench) -> None:
     await bench.until(lambda: len(seen) == 8)
     assert [word for word, _ in seen] == ["begins", "ends"] * 4
     assert {n for _, n in seen} == set(range(4))
+
+
+@in_time
+async def test_hints_of_what_another_relays_are_not_followed_one_by_one(bench: Bench) -> None:
+    line = Line(bench, 1)
+    await line.relay()
+    await line.drained()
+    await line.relay()
+    for n in range(100):
+        one = Message(id=bench.clock.new_id(), topic="t", body=str(n).encode(), kept_at=bench.now())
+        bench.tables.outbox[one.id] = one
+        bench.tables.tell(Signal.OUT, "t")
+        await bench.past(0.1)
+    await line.drained()
+    assert line.stores[1].sent.count("outgoing") <= 4, "once in five seconds"
+    assert line.stores[0].sent.count("outgoing") >= 50, "the holder follows them"

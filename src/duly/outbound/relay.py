@@ -27,6 +27,9 @@ LEASE = timedelta(seconds=15)
 SEND_S = 10.0
 """A batch is given up after so long; less than the lease, so that nobody else has begun it."""
 
+YIELD_S = 5.0
+"""How long an instance leaves a topic alone that another one relays."""
+
 POLL_S = 30.0
 SLOWEST_S = 30.0
 TOLD_AFTER_S = 60.0
@@ -84,8 +87,11 @@ class Relay:
         self._some.clear()
         boot = self._boot()
         batch = await self._store.outgoing(boot, self._topic, limit=BATCH, lease=LEASE)
+        if batch is None:  # another instance relays: its hints are not for this one, for a while
+            self._free_at = self._clock.monotonic() + YIELD_S
+            return
         if not batch:
-            return  # none, or another instance relays them
+            return
         try:
             async with asyncio.timeout(SEND_S):
                 confirmed = await self._destination.send(batch)
