@@ -5,12 +5,22 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 
 from duly import Duly
 from duly.core.ids import uuid7
 from duly.events import RunFailed
+
+
+@pytest.fixture(autouse=True)
+def level() -> Iterator[None]:
+    """The root logger's level as it was."""
+    root = logging.getLogger()
+    before = root.level
+    yield
+    root.setLevel(before)
 
 
 @pytest.fixture

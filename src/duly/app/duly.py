@@ -11,6 +11,7 @@ Declaring touches nothing. `async with app` opens the store, for programs that a
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -234,11 +235,19 @@ class Duly:
         """
         from duly.server.logs import LEVELS, Logs, tell_on
 
-        settings = self.settings.log
-        if stream is not None:
-            tell_on(stream, settings, context={"app": self.name})
+        settings, root = self.settings.log, logging.getLogger()
+        context = {"app": self.name}
+        handler = None if stream is None else tell_on(stream, settings, context=context)
         logs = Logs(monotonic=self.clock.monotonic, level=LEVELS[settings.level])
-        return logs.attach(self.bus)
+        detach = logs.attach(self.bus)
+
+        def end() -> None:
+            detach()
+            logs.flush()
+            if handler is not None:
+                root.removeHandler(handler)
+
+        return end
 
     async def work(self, *, queues: Sequence[str] | None = None) -> int:
         """Be an instance of the fleet until cancelled; returns the exit code.
