@@ -25,7 +25,11 @@ SINK = "rows"
 
 
 class Sink:
-    """A `Destination` that writes ids and bodies to a file: whole lines, at least once."""
+    """A `Destination` that writes ids and bodies to a file, at least once.
+
+    A kill may cut a write short, between two pages. So each batch begins a line of its own, and a
+    line is whole only if it ends with a full stop.
+    """
 
     def __init__(self, path: Path) -> None:
         self.name, self._path = "sink", path
@@ -35,7 +39,8 @@ class Sink:
     async def close(self) -> None: ...
 
     async def send(self, messages: Sequence[Message]) -> list[UUID]:
-        text = "".join(f"{one.id} {one.key} {one.body.decode()}\n" for one in messages)
+        lines = (f"{one.id} {one.key} {one.body.decode()} .\n" for one in messages)
+        text = "\n" + "".join(lines)
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(file, text.encode())

@@ -40,18 +40,23 @@ async def try_it(place: Place, scale: Scale) -> Report:
         report.note("rows", count)
         report.note("kill -9 of the holder", trial.fleet.killed)
         report.must_be("the run", str(view.state), "succeeded")
-        _judge(report, place.folder / "sink", count)
+        judge_sink(report, place.folder / "sink", count)
         report.note("rows a second, undisturbed", round(count / calm))
         report.note("share of an unprotected loop's speed", round(bare / calm, 2))
     return report
 
 
-def _judge(report: Report, sink: Path, count: int) -> None:
+def judge_sink(report: Report, sink: Path, count: int) -> None:
+    """Hold what left against the rows there are; what a kill cut short did not leave."""
     first: dict[str, tuple[str, int]] = {}
     copies = disorder = 0
     last: dict[str, int] = {}
-    for line in sink.read_text().splitlines():
-        message, key, body = line.split()
+    torn = 0
+    for line in filter(None, sink.read_text().splitlines()):
+        if not line.endswith(" ."):
+            torn += 1
+            continue
+        message, key, body, _ = line.split()
         if message in first:
             copies += 1
             continue
@@ -63,6 +68,7 @@ def _judge(report: Report, sink: Path, count: int) -> None:
     report.must_be("rows published under two ids", sum(n > 1 for n in bodies.values()), 0)
     report.must_be("first copies out of order within a key", disorder, 0)
     report.note("copies handed on again under the same id", copies)
+    report.note("lines of the file that a kill cut short", torn)
 
 
 async def _measured(trial: Trial, task: str, count: int) -> float:

@@ -7,6 +7,7 @@ and invention is put before it once, beside what is right.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from chaos.checks import judge_attempts, judge_flow, judge_schedule
 from chaos.journal import Journal, Line, Pen
 from chaos.report import Report, percentile
+from chaos.scenarios.iteration import judge_sink
+from duly.core.ids import uuid7
 from duly.core.runs import Origin, RunView
 from duly.core.states import RunState
 from duly.core.verdicts import Verdict, VerdictRange
@@ -134,3 +137,24 @@ def test_a_report_tells_which_figures_break_a_promise() -> None:
 
 def test_percentiles_are_values_that_were_seen() -> None:
     assert (percentile([3.0, 1.0, 2.0], 0.5), percentile([3.0, 1.0, 2.0], 0.99)) == (2.0, 3.0)
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_line_that_a_kill_cut_short_is_no_message(tmp_path: Path, cut: int) -> None:
+    lines = [f"{uuid7(n, 0)} {n % 7} {n} .\n" for n in range(1, 201)]
+    first, second = "\n" + "".join(lines[:100]), "\n" + "".join(lines[100:])
+    (tmp_path / "sink").write_text(first + second[: 300 + cut] + second)
+    report = Report(trial="iteration", store="none")
+    judge_sink(report, tmp_path / "sink", 200)
+    assert report.wrong == []
+
+
+def test_a_row_under_two_ids_is_told(tmp_path: Path) -> None:
+    lines = [f"{uuid7(n, 0)} 0 {min(n, 2)} .\n" for n in range(1, 4)]
+    (tmp_path / "sink").write_text("".join(lines))
+    report = Report(trial="iteration", store="none")
+    judge_sink(report, tmp_path / "sink", 2)
+    assert [one.partition(":")[0] for one in report.wrong] == [
+        "rows published under two ids",
+        "first copies out of order within a key",
+    ]
