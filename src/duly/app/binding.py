@@ -14,11 +14,10 @@ import msgspec
 
 from duly.app.tasks import DeclaredTask
 from duly.outbound.base import Destination
-from duly.outbound.relay import Relay
-from duly.outbound.tasks import TaskDestination, arguments_of
 
 if TYPE_CHECKING:
     from duly.app.duly import Duly
+    from duly.outbound.relay import Relay
 
 
 class Binding(msgspec.Struct, frozen=True):
@@ -35,13 +34,19 @@ def checks(app: Duly) -> Mapping[str, Callable[[bytes], object]]:
 
 def _check(to: DeclaredTask | Destination) -> Callable[[bytes], object]:
     if isinstance(to, DeclaredTask):
+        from duly.outbound.tasks import arguments_of
+
         spec = to.spec
         return lambda body: arguments_of(spec, body)
     return lambda body: None
 
 
 def make_relays(app: Duly, boot: Callable[[], UUID]) -> list[Relay]:
-    """Return a relay for each topic that is bound."""
+    """Return a relay for each topic that is bound; what relays is imported only then."""
+    if not app.bindings:
+        return []
+    from duly.outbound.relay import Relay
+
     return [
         Relay(
             topic,
@@ -57,4 +62,6 @@ def make_relays(app: Duly, boot: Callable[[], UUID]) -> list[Relay]:
 
 
 def _destination(app: Duly, to: DeclaredTask | Destination) -> Destination:
+    from duly.outbound.tasks import TaskDestination
+
     return TaskDestination(to.spec, app.store) if isinstance(to, DeclaredTask) else to

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 import msgspec
 
-from duly.core.runs import Reuse
-from duly.core.states import ENDS, RunState
+from duly.core.runs import Ending, Reuse
+from duly.core.states import ENDS, RunState, RunVerb
 from duly.errors import InvalidValue
 
 DEATHS_TO_SUSPECT = 3
@@ -72,6 +72,33 @@ def reuse_of(state: RunState) -> Reuse:
     if state is RunState.PARKED:
         return Reuse.REFUSED
     return Reuse.NEW if state in ENDS else Reuse.JOINED
+
+
+LIVES_ON = frozenset({RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK})
+"""Verbs that end an attempt and not its run."""
+
+
+def heed_cancel(ending: Ending, cancel: str | None) -> Ending:
+    """End a run as cancelled that would live on, although its cancelling was requested.
+
+    What it awaits and its note do not go along: it goes on with nothing.
+    """
+    if cancel is None or ending.verb not in LIVES_ON:
+        return ending
+    return Ending(
+        run=ending.run,
+        epoch=ending.epoch,
+        verb=RunVerb.CANCEL,
+        reason=cancel,
+        parent=ending.parent,
+    )
+
+
+def wakes_after_us(ending: Ending) -> int | None:
+    """Microseconds until a run wakes by itself: a retry always does, a parked run never."""
+    if ending.verb is RunVerb.PARK:
+        return None
+    return 0 if ending.delay_us is None and ending.verb is RunVerb.RETRY else ending.delay_us
 
 
 class AfterDeath(msgspec.Struct, frozen=True):

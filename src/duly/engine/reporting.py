@@ -214,9 +214,11 @@ class Reporting:
     async def _resumed(self, incident: Incident) -> str | None:
         """Say what became of the runs that were cut off, once all have ended."""
         runs = [UUID(one) for one in incident.evidence.get("runs", "").split()]
-        views = [await self._store.run(run) for run in runs]
-        if any(view is not None and view.state not in ENDS for view in views):
-            return None
+        views: list[RunView | None] = []
+        for run in runs:
+            views.append(view := await self._store.run(run))
+            if view is not None and view.state not in ENDS:
+                return None  # the others need not be asked for
         names = {one.boot: one.name for one in await self._store.instances()}
         return "; ".join(_resumption(one, names) for one in views[:NAMED] if one) or "pruned"
 

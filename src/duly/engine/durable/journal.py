@@ -111,7 +111,6 @@ class Journal:
         self._holding, self._services = holding, services
         self._boot = services.boot()
         self._steps: dict[str, Step] | None = None
-        self._loading: asyncio.Future[None] | None = None
         self._named: set[str] = set()
         self._next = 0
         self._unanswered: set[asyncio.Future[Any]] = set()

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.fleet import PRESENT, Claim, InstanceState
-from duly.core.rules import reuse_of
+from duly.core.rules import LIVES_ON, heed_cancel, reuse_of, wakes_after_us
 from duly.core.runs import (
     Answer,
     Claimed,
@@ -31,8 +31,6 @@ from duly.core.steps import Note
 from duly.errors import InvalidValue
 from duly.stores.base import DEFAULT_LEASE, Signal
 from duly.stores.memory.tables import NO_CODE, Ended, Held, Identity, Key, Later, Tables
-
-LIVES_ON = frozenset({RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK})
 
 
 class RunVerbs:
@@ -166,7 +164,7 @@ class RunVerbs:
             return Answer.ALREADY if self._ended_so(boot, ending) else Answer.STALE
         if ending.note is not None:
             self.keep_one(ending.note, now)
-        ending = _heed_cancel(ending, held)
+        ending = heed_cancel(ending, held.cancel)
         state = advance(RUN_MOVES, RunState.RUNNING, ending.verb)
         del self.t.held[ending.run]
         if PLACE[state] is Place.ENDED:
@@ -194,7 +192,7 @@ class RunVerbs:
             return
         self.t.later[ending.run] = Later(
             state,
-            _wake_at(ending, now),
+            _later_by(now, wakes_after_us(ending)),
             ending.reason,
             held.epoch,
             held.failures + (ending.verb is RunVerb.RETRY),
@@ -404,22 +402,5 @@ class RunVerbs:
         return shown
 
 
-def _wake_at(ending: Ending, now: datetime) -> datetime | None:
-    """A retry always wakes by itself, a parked run never, a wait when it says so."""
-    if ending.verb is RunVerb.PARK:
-        return None
-    delay_us = 0 if ending.delay_us is None and ending.verb is RunVerb.RETRY else ending.delay_us
+def _later_by(now: datetime, delay_us: int | None) -> datetime | None:
     return None if delay_us is None else now + timedelta(microseconds=delay_us)
-
-
-def _heed_cancel(ending: Ending, held: Held) -> Ending:
-    """A run that would live on, although its cancelling was requested, ends as cancelled."""
-    if held.cancel is None or ending.verb not in LIVES_ON:
-        return ending
-    return Ending(
-        run=ending.run,
-        epoch=ending.epoch,
-        verb=RunVerb.CANCEL,
-        reason=held.cancel,
-        parent=ending.parent,
-    )

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from duly.core.rules import wakes_after_us
 from duly.core.runs import Ending
 from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
 from duly.core.steps import Await, of_run
@@ -30,8 +31,6 @@ from duly.stores.postgres.places import (
 from duly.stores.postgres.unit import Unit
 from duly.stores.postgres.waiting import Happened, begin_to_wait, forget_awaits, look, wake
 
-LIVES_ON = frozenset({RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK})
-
 
 class Held(msgspec.Struct, gc=False):
     """A run that was in an instance's hands, as its deleted row said."""
@@ -43,19 +42,6 @@ class Held(msgspec.Struct, gc=False):
     deaths: int
     claimed_at: datetime
     cancel: str | None
-
-
-def heeding_cancel(ending: Ending, held: Held) -> Ending:
-    """A run that would live on, although its cancelling was requested, ends as cancelled."""
-    if held.cancel is None or ending.verb not in LIVES_ON:
-        return ending
-    return Ending(
-        run=ending.run,
-        epoch=ending.epoch,
-        verb=RunVerb.CANCEL,
-        reason=held.cancel,
-        parent=ending.parent,
-    )
 
 
 class After:
@@ -106,7 +92,7 @@ class After:
             Wait(
                 held.id,
                 RUN_MOVES[RunState.RUNNING][ending.verb],
-                _wake_at(ending, unit.now),
+                _later_by(unit.now, wakes_after_us(ending)),
                 held.epoch,
                 held.failures + (ending.verb is RunVerb.RETRY),
                 held.deaths if ending.verb is RunVerb.PARK else 0,
@@ -145,11 +131,7 @@ class After:
         return await look(unit, {one.event for _, awaits, _ in self.awaits for one in awaits})
 
 
-def _wake_at(ending: Ending, now: datetime) -> datetime | None:
-    """A retry always wakes by itself, a parked run never, a wait when it says so."""
-    if ending.verb is RunVerb.PARK:
-        return None
-    delay_us = 0 if ending.delay_us is None and ending.verb is RunVerb.RETRY else ending.delay_us
+def _later_by(now: datetime, delay_us: int | None) -> datetime | None:
     return None if delay_us is None else now + timedelta(microseconds=delay_us)
 
 

@@ -18,10 +18,11 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+from duly.core.rules import LIVES_ON, heed_cancel
 from duly.core.runs import Answer, Ending, NewRun
 from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
 from duly.core.steps import of_run
-from duly.stores.postgres.afterwards import LIVES_ON, After, Held, heeding_cancel
+from duly.stores.postgres.afterwards import After, Held
 from duly.stores.postgres.enqueue import enqueue_in, lock_keys_of
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.notes import keep_in
@@ -158,7 +159,7 @@ async def end_in(unit: Unit, boot: UUID, endings: Sequence[Ending]) -> set[UUID]
         raise BeginAgain(endings[0].run)  # its children are taken back with all the rest
     if not held:
         return set()
-    mine = [heeding_cancel(one, held[one.run]) for one in endings if one.run in held]
+    mine = [heed_cancel(one, held[one.run].cancel) for one in endings if one.run in held]
     in_turns = _meet(unit, mine, happened)
     for turn in [[one] for one in mine] if in_turns else [mine]:
         await unit.fetch(DROP_HELD, [one.run for one in turn])

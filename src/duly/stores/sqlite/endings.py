@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from duly.core.rules import LIVES_ON, heed_cancel, wakes_after_us
 from duly.core.runs import Answer, Ending
 from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
 from duly.stores.base import Signal
 from duly.stores.sqlite.enqueue import CHUNKS, chunked
 from duly.stores.sqlite.moves import (
     End,
-    Hand,
     Numbers,
     Spot,
     find,
@@ -48,7 +48,6 @@ _MOVE = {
     where h.epoch = v.column2 and h.boot = ? and h.limit_key is null"""
     for size in CHUNKS
 }
-LIVES_ON = frozenset({RunVerb.RETRY, RunVerb.WAIT, RunVerb.RELEASE, RunVerb.PARK})
 _REMOVE = {size: f"delete from duly_held where id in ({marks(size)})" for size in CHUNKS}
 
 
@@ -101,7 +100,7 @@ def _end_one(tx: Tx, boot: UUID, ending: Ending, at: int) -> Answer:
     assert spot.hand is not None, "a fence that fits is of a held run"
     if ending.note is not None:
         keep_one(tx, ending.note, at)
-    ending = _heed_cancel(ending, spot.hand)
+    ending = heed_cancel(ending, spot.hand.cancel)
     state = advance(RUN_MOVES, RunState.RUNNING, ending.verb)
     if PLACE[state] is Place.ENDED:
         how = End(state, ending.result, ending.error, ending.reason)
@@ -119,21 +118,9 @@ def _fits(spot: Spot, boot: UUID, ending: Ending) -> bool:
     )
 
 
-def _heed_cancel(ending: Ending, hand: Hand) -> Ending:
-    """A run that would live on, although its cancelling was requested, ends as cancelled."""
-    if hand.cancel is None or ending.verb not in LIVES_ON:
-        return ending
-    return Ending(
-        run=ending.run,
-        epoch=ending.epoch,
-        verb=RunVerb.CANCEL,
-        reason=hand.cancel,
-        parent=ending.parent,
-    )
-
-
 def _go_on(tx: Tx, ending: Ending, spot: Spot, *, state: RunState, at: int) -> None:
     """Move a run that lives on behind this attempt."""
+    delay_us = wakes_after_us(ending)
     run, before = ending.run.bytes, spot.numbers
     detail = ending.error if ending.verb is RunVerb.RETRY else ending.reason
     note_attempt(tx, run, spot=spot, verb=ending.verb, at=at, detail=detail)
@@ -152,20 +139,12 @@ def _go_on(tx: Tx, ending: Ending, spot: Spot, *, state: RunState, at: int) -> N
         state,
         asked=spot.asked,
         numbers=numbers,
-        wake_at=_wake_at(ending, at),
+        wake_at=None if delay_us is None else at + delay_us,
         reason=ending.reason,
     )
     free(tx, run, spot.asked.limit_key, at)
     tx.tell(Signal.DUE)
     await_all(tx, ending, at)
-
-
-def _wake_at(ending: Ending, at: int) -> int | None:
-    """A retry always wakes by itself, a parked run never, a wait when it says so."""
-    if ending.verb is RunVerb.PARK:
-        return None
-    delay = 0 if ending.delay_us is None and ending.verb is RunVerb.RETRY else ending.delay_us
-    return None if delay is None else at + delay
 
 
 def _ended_so(tx: Tx, boot: UUID, ending: Ending) -> bool:
