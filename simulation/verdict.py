@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from duly.core.firing import trigger_of
+from duly.core.instants import trigger_of
 from duly.core.rules import DEATHS_TO_PARK
 from duly.core.runs import Origin
 from duly.core.states import RunState, RunVerb

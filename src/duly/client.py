@@ -24,8 +24,9 @@ from duly.core.effects import (
     Posted,
     Resolve,
 )
-from duly.core.firing import DRAIN_CHUNK, run_for, trigger_of
+from duly.core.firing import DRAIN_CHUNK, run_for
 from duly.core.fleet import Incident, Instance
+from duly.core.instants import trigger_of
 from duly.core.outbox import Outgoing
 from duly.core.runs import Answer, NewRun, Origin, Reuse, RunFilter, RunView
 from duly.core.schedules import Definition, ScheduleRow

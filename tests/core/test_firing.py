@@ -22,17 +22,15 @@ from duly.core.firing import (
     DRAIN_CHUNK,
     LastRun,
     check_definition,
-    jitter_of,
     last_run_of,
-    next_fire,
     plan_drain,
     plan_firing,
     plan_settle,
     plan_unblock,
     revise,
     run_for,
-    trigger_of,
 )
+from duly.core.instants import jitter_of, next_fire, trigger_of
 from duly.core.runs import NewRun, Origin
 from duly.core.schedules import (
     Backlog,

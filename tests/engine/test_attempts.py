@@ -113,6 +113,23 @@ async def test_work_that_is_stopped_before_its_first_step_still_ends(bench: Benc
 
 
 @in_time
+async def test_work_that_somebody_else_cancels_before_its_first_step_is_given_back(
+    bench: Bench,
+) -> None:
+    engine, _ = await bench.start(one_task(fine), slots=1)
+
+    def cancel_at_once(holding: Any) -> None:
+        asyncio.get_running_loop().call_soon(lambda: holding.handle.cancel())
+
+    engine.attempts.started = cancel_at_once
+    run = await bench.ask("work")
+    await bench.until(lambda: run in bench.tables.held)
+    engine.attempts.started = lambda holding: None
+    await bench.until(lambda: run in bench.tables.ended, within_s=120)
+    assert await bench.state(run) == "succeeded"
+
+
+@in_time
 async def test_a_cancel_reaches_a_coroutine_at_once(bench: Bench) -> None:
     engine, _ = await bench.start(one_task(lingers))
     run = await bench.ask("work")

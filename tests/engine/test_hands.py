@@ -149,8 +149,8 @@ async def test_an_old_holding_never_drops_a_new_one_of_its_run(bench: Bench) -> 
     [old] = hands.take(bench.clock.new_id(), (first,))
     again = Claimed(*(2 if n == "epoch" else getattr(first, n) for n in first.__struct_fields__))
     [new] = hands.take(bench.clock.new_id(), (again,))
-    hands.drop(old)
+    hands.drop([old])
     assert hands.has(new)
     assert not hands.has(old)
-    hands.drop(new)
+    hands.drop([new])
     assert not hands.busy

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from duly.core.effects import UNCERTAIN as DOUBTED
 from duly.core.effects import Address, Effect
-from duly.core.firing import trigger_of
+from duly.core.instants import trigger_of
 from duly.core.runs import NewRun, Origin
 from duly.core.schedules import Backlog, ScheduleRow
 from duly.core.states import EffectState, EffectVerb, ScheduleState

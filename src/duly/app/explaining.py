@@ -17,8 +17,8 @@ from duly.app.declaring import zone_of
 from duly.app.recalling import Recalling
 from duly.core import why
 from duly.core.effects import Address
-from duly.core.firing import trigger_of
 from duly.core.ids import uuid7
+from duly.core.instants import trigger_of
 from duly.core.runs import RunFilter, RunView
 from duly.core.schedules import Backlog, ScheduleRow
 from duly.core.spoken import instant_text

@@ -15,7 +15,7 @@ import click
 from duly import __version__, events
 from duly.app import Duly
 from duly.cli.display import plain_output
-from duly.core.firing import trigger_of
+from duly.core.instants import trigger_of
 from duly.core.spoken import distance_text, instant_text, last_line, length_text
 from duly.core.triggers import upcoming
 

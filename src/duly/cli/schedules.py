@@ -24,7 +24,7 @@ from duly.cli.session import (
     opened,
     output_option,
 )
-from duly.core.firing import trigger_of
+from duly.core.instants import trigger_of
 from duly.core.runs import Answer
 from duly.core.schedules import ScheduleRow
 from duly.core.spoken import instant_text

@@ -19,37 +19,38 @@ belonged to, so that consecutive windows neither overlap nor leave a gap.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from uuid import UUID
 
 import msgspec
 
+from duly.core.instants import (
+    COUNT_LIMIT,
+    TICK,
+    due_before,
+    newest_between,
+    newest_due,
+    next_fire,
+    stretch_between,
+    trigger_of,
+)
 from duly.core.runs import NewRun, Origin
 from duly.core.schedules import Backlog, CatchUpMode, Definition, Overlap, ScheduleRow, Source
 from duly.core.states import PLACE, Place, RunState, ScheduleState
 from duly.core.triggers import (
-    Trigger,
     occurrences_between,
     previous_at_or_before,
-    trigger_from_spec,
 )
-from duly.core.verdicts import UNCOUNTED, Verdict, VerdictRange, extend
+from duly.core.verdicts import Verdict, VerdictRange, extend
 from duly.errors import InvalidValue
 
 ON_TIME = timedelta(seconds=60)
 """An occurrence that fires within this is on time; only later ones are matters of catch-up."""
 
-COUNT_LIMIT = 20_000
-"""Stretches longer than this are not counted, and never kept whole in a backlog."""
-
 DRAIN_CHUNK = 100
 """Occurrences drained from a backlog in one transaction, when no pace holds them back."""
-
-_TICK = timedelta(microseconds=1)
 
 
 class LastRun(StrEnum):
@@ -88,31 +89,6 @@ class DrainPlan(msgspec.Struct, frozen=True, kw_only=True):
 NewId = Callable[[], UUID]
 
 
-def jitter_of(definition: Definition, due: datetime) -> timedelta:
-    """Return the offset of one occurrence: an even hash of (schedule, instant), below `jitter`."""
-    if not definition.jitter:
-        return timedelta(0)
-    text = f"{definition.name}\0{due.isoformat()}".encode()
-    draw = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64
-    return definition.jitter * draw
-
-
-def next_fire(definition: Definition, after: datetime) -> datetime | None:
-    """Return when the first occurrence after `after` is to fire: its instant plus its jitter."""
-    due = trigger_of(definition).next_after(after)
-    return None if due is None else due + jitter_of(definition, due)
-
-
-def trigger_of(definition: Definition) -> Trigger:
-    """Return the trigger of a definition; built once per distinct spec."""
-    return _trigger_of(msgspec.json.encode(definition.trigger, order="sorted"))
-
-
-@lru_cache(maxsize=10_000)
-def _trigger_of(spec: bytes) -> Trigger:
-    return trigger_from_spec(msgspec.json.decode(spec))
-
-
 def check_definition(definition: Definition) -> Definition:
     """Return the definition, or raise `InvalidValue` when its parts contradict each other."""
     gap = trigger_of(definition).smallest_gap()
@@ -133,7 +109,7 @@ def check_definition(definition: Definition) -> Definition:
 
 def plan_firing(row: ScheduleRow, last: LastRun, now: datetime, new_id: NewId) -> FirePlan:
     """Plan what an active schedule does at `now`. Afterwards its mark is at `now`'s newest."""
-    newest = _newest(row.definition, now)
+    newest = newest_due(row.definition, now)
     return _plan_through(row, last, now, new_id=new_id, newest=newest)
 
 
@@ -148,7 +124,7 @@ def plan_settle(row: ScheduleRow, last: LastRun, now: datetime, new_id: NewId) -
 
 def plan_unblock(row: ScheduleRow, now: datetime) -> FirePlan:
     """Plan a schedule's return: what was due while it was not active is `blocked`, and by whom."""
-    first, last, count = _stretch(row.definition, row.fired_through, now)
+    first, last, count = stretch_between(row.definition, row.fired_through, now)
     reason, by = _why_blocked(row)
     plan = FirePlan(row=msgspec.structs.replace(row, fired_through=max(now, row.fired_through)))
     if first is None or last is None:
@@ -175,7 +151,7 @@ def plan_drain(backlog: Backlog, now: datetime, new_id: NewId) -> DrainPlan:
     )
     if not dues:
         return DrainPlan(backlog=None, closed=_ranges(backlog.open_range))
-    starts = [backlog.window_from or _before(backlog.definition, dues[0]), *dues[:-1]]
+    starts = [backlog.window_from or due_before(backlog.definition, dues[0]), *dues[:-1]]
     if policy.batch:
         starts, fired_dues = [starts[0]], [dues[-1]]
     else:
@@ -259,7 +235,7 @@ def run_for(
     key: str | None = None,
 ) -> NewRun:
     """Build a run for one occurrence that `by` asked for out of turn: a trigger, or a backfill."""
-    run = _run(definition, due, _before(definition, due), origin=origin, run_id=run_id)
+    run = _run(definition, due, due_before(definition, due), origin=origin, run_id=run_id)
     return msgspec.structs.replace(run, key=key, expires_at=None, asked_by=by)
 
 
@@ -274,33 +250,6 @@ def _why_blocked(row: ScheduleRow) -> tuple[str, str]:
     return reason, row.by or "duly"
 
 
-def _newest(definition: Definition, now: datetime) -> datetime | None:
-    """Return the newest occurrence whose instant plus jitter has come."""
-    trigger = trigger_of(definition)
-    due = previous_at_or_before(trigger, now)
-    while due is not None and due + jitter_of(definition, due) > now:
-        due = previous_at_or_before(trigger, due - _TICK)
-    return due
-
-
-def _before(definition: Definition, due: datetime) -> datetime | None:
-    return previous_at_or_before(trigger_of(definition), due - _TICK)
-
-
-def _stretch(
-    definition: Definition, after: datetime, until: datetime
-) -> tuple[datetime | None, datetime | None, int]:
-    """Return first, last and count of the occurrences in (after, until]."""
-    trigger = trigger_of(definition)
-    first = trigger.next_after(after)
-    if first is None or first > until:
-        return None, None, 0
-    listed = occurrences_between(trigger, after, until, limit=COUNT_LIMIT + 1)
-    if len(listed) > COUNT_LIMIT:
-        return first, previous_at_or_before(trigger, until), UNCOUNTED
-    return first, listed[-1], len(listed)
-
-
 def _plan_through(
     row: ScheduleRow, last: LastRun, now: datetime, *, new_id: NewId, newest: datetime | None
 ) -> FirePlan:
@@ -309,7 +258,7 @@ def _plan_through(
         return FirePlan(
             row=msgspec.structs.replace(row, next_fire=next_fire(row.definition, after))
         )
-    before = _before(row.definition, newest)
+    before = due_before(row.definition, newest)
     plan = FirePlan(row=row)
     if before is not None and before > row.fired_through:
         plan = _plan_missed(plan, before, now)
@@ -326,7 +275,7 @@ def _window_from(row: ScheduleRow, due: datetime) -> datetime | None:
     """Where the window of `due` starts: at the last occurrence on record, else by the trigger."""
     if row.open_range is not None and row.open_range.last < due:
         return row.open_range.last
-    return _before(row.definition, due)
+    return due_before(row.definition, due)
 
 
 def _plan_missed(plan: FirePlan, until: datetime, now: datetime) -> FirePlan:
@@ -334,14 +283,14 @@ def _plan_missed(plan: FirePlan, until: datetime, now: datetime) -> FirePlan:
     row, policy = plan.row, plan.row.definition.catch_up
     if policy.mode is not CatchUpMode.ALL:
         return _miss(plan, row.fired_through, until, f"catch_up is {policy.mode.value}")
-    oldest = max(row.fired_through, now - policy.max_age - _TICK)
+    oldest = max(row.fired_through, now - policy.max_age - TICK)
     most = min(policy.max_count, COUNT_LIMIT)
-    listed = _newest_in(row.definition, oldest, until, most + 1)
+    listed = newest_between(row.definition, oldest, until, most + 1)
     kept = listed[-most:] if most else []
     if not kept:
         why = "beyond max_count" if listed else "older than max_age"
         return _miss(plan, row.fired_through, until, why)
-    start = _before(row.definition, kept[0])
+    start = due_before(row.definition, kept[0])
     if start is not None and start > row.fired_through:
         why = "beyond max_count" if len(kept) < len(listed) else "older than max_age"
         plan = _miss(plan, row.fired_through, start, why)
@@ -367,33 +316,8 @@ def _plan_missed(plan: FirePlan, until: datetime, now: datetime) -> FirePlan:
     )
 
 
-def _newest_in(
-    definition: Definition, after: datetime, until: datetime, most: int
-) -> list[datetime]:
-    """Return the newest `most` occurrences in (after, until], oldest first.
-
-    Looks for a beginning from which there are enough and not too many, first in spans that
-    double, then by halves; so a stretch of any length costs about what is kept of it.
-    """
-    if after >= until:
-        return []
-    trigger = trigger_of(definition)
-    near, far = until, None
-    gap = min(trigger.smallest_gap(), (until - after) / most)  # no product that overflows
-    begin = max(after, until - gap * most)
-    while True:
-        listed = occurrences_between(trigger, begin, until, limit=2 * most)
-        if len(listed) == 2 * most:
-            far, begin = begin, begin + (near - begin) / 2
-        elif len(listed) >= most or begin == after:
-            return listed[-most:]
-        else:
-            near = begin
-            begin = far + (near - far) / 2 if far else max(after, begin - (until - begin))
-
-
 def _miss(plan: FirePlan, after: datetime, until: datetime, why: str) -> FirePlan:
-    first, last, count = _stretch(plan.row.definition, after, until)
+    first, last, count = stretch_between(plan.row.definition, after, until)
     if first is None or last is None:
         return plan
     missed = VerdictRange(

@@ -106,14 +106,20 @@ class Attempts:
         holding.started = True
         self.started(holding)
         holding.handle = asyncio.get_running_loop().create_task(work)
-        holding.handle.add_done_callback(lambda handle: self._over(holding, handle))
 
-    def _over(self, holding: Holding, handle: asyncio.Task[None]) -> None:
-        """End an attempt that was cancelled before its first step: its code never saw it."""
-        if handle.cancelled() and holding in self._running:
-            self._running.discard(holding)
-            self.ended(holding, self._stopped(holding))
-            self._start_waiting()
+    def end_unbegun(self) -> None:
+        """End attempts whose tasks somebody else cancelled before their first step.
+
+        Their code never saw it. Looked for now and then: a callback on each task would cost as
+        much as the task.
+        """
+        for holding in [one for one in self._running if one.handle and one.handle.cancelled()]:
+            self._end_unbegun(holding)
+
+    def _end_unbegun(self, holding: Holding) -> None:
+        self._running.discard(holding)
+        self.ended(holding, self._stopped(holding))
+        self._start_waiting()
 
     def stop(self, holding: Holding, why: str) -> None:
         """Ask an attempt to stop: a coroutine at once, a thread at its next `check`."""
@@ -124,6 +130,8 @@ class Attempts:
             self.ended(holding, self._stopped(holding))
         elif holding.handle is not None and self._tasks[holding.claimed.task].is_async:
             holding.handle.cancel()
+            if not holding.begun:
+                self._end_unbegun(holding)
 
     def hand_back(self, holdings: Sequence[Holding]) -> None:
         """Hand back those of `holdings` that still wait for a slot: others may have one."""
@@ -131,13 +139,15 @@ class Attempts:
             if not holding.started and not holding.ending and holding in self._waiting:
                 self.stop(holding, HANDED_BACK)
 
-    def unstarted(self) -> list[Holding]:
-        """Return the attempts that wait for a slot."""
-        return list(self._waiting)
+    @property
+    def unstarted(self) -> Sequence[Holding]:
+        """The attempts that wait for a slot, as they are now."""
+        return self._waiting
 
     # --- coroutines -----------------------------------------------------------------------
 
     async def _in_loop(self, holding: Holding, task: Task) -> None:
+        holding.begun = True
         ending: Ending | None
         context: Context | None = None
         try:

@@ -51,6 +51,7 @@ class Looking:
         self.tasks: Sequence[str] = ()
         self.beats = 0
         self.late = False
+        self.looked: Callable[[], None] = lambda: None
         self.dead = asyncio.Event()
         self._steady_since: float | None = None
 
@@ -72,6 +73,7 @@ class Looking:
 
     async def turn(self) -> None:
         """Look once."""
+        self.looked()
         await self.look()
 
     async def look(self) -> Horizon:
@@ -140,7 +142,8 @@ class Caretaking:
         await self._clock.pause(55 + 10 * self._clock.draw())
 
     async def turn(self) -> None:
-        """Set aside what nobody has code for; every tenth time, the slow chores too."""
+        """Set aside what nobody has code for, half as often once the fleet has stood for a minute;
+        every tenth time, do the slow chores too."""
         self._minutes += 1
         if self._minutes % 5 == 0:
             # Whoever is first in the order may have died with empty hands, which nobody tells.
@@ -150,7 +153,8 @@ class Caretaking:
         if self._roster.rank("caretaking") > 0:
             return
         self._turns += 1
-        await self._shelve()
+        if self._turns % 2 or not self._settled:
+            await self._shelve()
         await self._report_unknown()
         if self._turns % 10 == 1:
             self._almanac.fleet.set()

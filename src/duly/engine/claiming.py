@@ -12,7 +12,7 @@ and still waits after a second is handed back to others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -28,8 +28,8 @@ from duly.engine.roster import Roster
 from duly.engine.threads import Threads
 from duly.stores.base import Signal, Store, WakeUp
 
-AHEAD_S = 0.1
-AHEAD_MOST = 1000
+AHEAD_S = 0.2
+AHEAD_MOST = 4000
 UNFIT_S = 0.1
 """How often an instance that may not claim at all looks whether it may."""
 
@@ -64,9 +64,9 @@ class Pace:
         self.ahead = 0
         self._count, self._since = 0, 0.0
 
-    def ended(self, now: float) -> None:
-        """Count one ending, at a moment of the monotonic clock."""
-        self._count += 1
+    def ended(self, count: int, now: float) -> None:
+        """Count endings, at a moment of the monotonic clock."""
+        self._count += count
         passed = now - self._since
         if passed >= AHEAD_S:
             self.ahead = min(AHEAD_MOST, int(self._count / passed * AHEAD_S))
@@ -100,7 +100,7 @@ class Claiming:
         self.open = True
         self.pace = Pace()
         self.buried: Callable[[], None] = lambda: None
-        self.claimed: Callable[[Holding], None] = lambda holding: None
+        self.claimed: Callable[[Sequence[Holding]], None] = lambda holdings: None
         self.began: Callable[[], Awaitable[None]] = _nobody_cares
         self._unanswered: dict[int, UUID] = {}  # room -> the claim that is to be sent again
         self._suspect = False  # a suspect is in hand, alone
@@ -233,10 +233,10 @@ class Claiming:
             return 0
         self._lease.prolonged(sent)
         taken = self._hands.take(claim, answer.runs)
+        self.claimed(taken)
         for holding in taken:
-            self.claimed(holding)
             self._attempts.start(holding)
-        if self._attempts.unstarted():
+        if self._attempts.unstarted:
             asyncio.get_running_loop().call_later(UNSTARTED_S, self._attempts.hand_back, taken)
         return len(taken)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 from duly.core.ids import uuid7
@@ -29,7 +31,7 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Return seconds since the host booted, time asleep included where that is known."""
-        return _boottime()
+        return _monotonic()
 
     def draw(self) -> float:
         """Return an even random number in [0, 1)."""
@@ -55,7 +57,8 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-def _boottime() -> float:
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+_monotonic: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterable
 from uuid import UUID
 
 from duly.core.runs import Claimed
@@ -26,11 +27,12 @@ from duly.core.runs import Claimed
 class Holding:
     """One run in hand, from its claim to the answer to its ending."""
 
-    __slots__ = ("cancel", "claimed", "ending", "handle", "started")
+    __slots__ = ("begun", "cancel", "claimed", "ending", "handle", "started")
 
     def __init__(self, claimed: Claimed) -> None:
         self.claimed = claimed
-        self.started = False
+        self.started = False  # a task of the event loop or a thread was asked for
+        self.begun = False  # a coroutine's first step was taken
         self.ending = False
         self.cancel: str | None = None  # why the work is to stop
         self.handle: asyncio.Task[None] | None = None  # of a coroutine that runs
@@ -88,14 +90,17 @@ class Hands:
         """Whether this very holding is in hand; its run may be here again under a later epoch."""
         return self.held.get(holding.claimed.id) is holding
 
-    def drop(self, holding: Holding) -> None:
-        """Let go of a holding whose ending was answered, or that was taken away.
+    def drop(self, holdings: Iterable[Holding]) -> None:
+        """Let go of holdings whose endings were answered, or that were taken away.
 
         A run that was claimed here again meanwhile, as a new holding, stays: an ending whose
         answer was lost is resent while its run may be in hand anew (test_attempts.py).
         """
-        if self.has(holding):
-            del self.held[holding.claimed.id]
+        held = self.held
+        for holding in holdings:
+            run = holding.claimed.id
+            if held.get(run) is holding:
+                del held[run]
         self._note_empty()
 
     def forget_claims(self) -> None:

@@ -29,6 +29,7 @@ from duly.core.effects import Entry, Posted
 from duly.core.fleet import Instance, Renewal
 from duly.core.runs import Answer, Ending
 from duly.core.schedules import Declared, Definition
+from duly.core.states import RunVerb
 from duly.core.steps import Note
 from duly.core.tasks import Task
 from duly.engine.almanac import Almanac
@@ -192,6 +193,7 @@ class Engine:
         self.attempts.trusted = lambda: self.lease.trusted
         self.attempts.ended = self._attempt_ended
         self.firing.fired = self.telling.fired
+        self.looking.looked = self.attempts.end_unbegun
         self.looking.queues = self._plan.queues
         self.looking.tasks = tuple(self._plan.tasks)
         self.almanac.on_cancel(self._cancel_asked)
@@ -322,7 +324,7 @@ class Engine:
         for name in ("claiming", "firing", "promoting", "caretaking", "burying"):
             await self.supervisor.stop(name)
         self.hands.forget_claims()  # what they may have taken, `leave` hands back
-        for holding in self.attempts.unstarted():
+        for holding in list(self.attempts.unstarted):
             self.attempts.stop(holding, HANDED_BACK)
         await self._let_end(self._plan.stop_grace if grace is None else grace)
         return await self._leave()
@@ -370,12 +372,15 @@ class Engine:
         assert ending is not None, "only what was let go of ends without a word"
         self.settling.put(holding, ending)
 
-    def _settled(self, holding: Holding, ending: Ending, answer: Answer) -> None:
-        self.telling.settled(holding, ending, answer)
-        if answer is not Answer.STALE:
-            self.reporting.settled(holding, ending)
+    def _settled(self, batch: Sequence[tuple[Holding, Ending]], answers: Sequence[Answer]) -> None:
+        for (holding, ending), answer in zip(batch, answers, strict=True):
+            self.telling.settled(holding, ending, answer)
+            if answer is Answer.STALE:
+                continue
+            if ending.verb is not RunVerb.COMPLETE:
+                self.reporting.settled(holding, ending)
             self.expecting.ended(holding.claimed.task)
-        self.claiming.pace.ended(self._ports.clock.monotonic())
+        self.claiming.pace.ended(len(batch), self._ports.clock.monotonic())
         self.claiming.freed.set()
 
     def _renewed(self, boot: UUID, renewal: Renewal, named: Mapping[UUID, int]) -> None:
@@ -394,7 +399,7 @@ class Engine:
             self._cancel(run, why)
 
     def _take_away(self, holding: Holding, why: str) -> None:
-        self.hands.drop(holding)
+        self.hands.drop([holding])
         self.attempts.stop(holding, LOST)
         self.telling.lost(holding, why)
 

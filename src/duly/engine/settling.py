@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from duly.core.runs import Answer, Ending
@@ -19,7 +19,8 @@ from duly.stores.base import Store
 BATCH = 1000
 """Endings in one statement at most."""
 
-Settled = Callable[[Holding, Ending, Answer], None]
+Settled = Callable[[Sequence[tuple[Holding, Ending]], Sequence[Answer]], None]
+"""Called once per batch that was answered, with the answers in the same order."""
 
 
 class Settling:
@@ -66,9 +67,8 @@ class Settling:
         if boot != self.boot:
             return  # the boot died meanwhile; its batch was forgotten
         self._batch = []
-        for (holding, ending), answer in zip(batch, answers, strict=True):
-            self._hands.drop(holding)
-            self._settled(holding, ending, answer)
+        self._hands.drop(holding for holding, _ in batch)
+        self._settled(batch, answers)
 
     def _fill(self) -> None:
         for _ in range(min(BATCH, len(self._queue))):

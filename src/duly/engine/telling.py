@@ -7,6 +7,7 @@ protocols. Events that nobody wants are never built.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from uuid import UUID
 
 from duly import events
@@ -31,10 +32,11 @@ class Telling:
 
     # --- runs -----------------------------------------------------------------------------
 
-    def claimed(self, holding: Holding) -> None:
-        """A run came into the hands."""
-        if self._bus.wants(events.RunClaimed):
-            one = holding.claimed
+    def claimed(self, holdings: Sequence[Holding]) -> None:
+        """Runs came into the hands."""
+        if not self._bus.wants(events.RunClaimed):
+            return
+        for one in (holding.claimed for holding in holdings):
             self._bus.emit(
                 events.RunClaimed(run=one.id, task=one.task, queue=one.queue, epoch=one.epoch)
             )
@@ -64,7 +66,7 @@ class Telling:
     def settled(self, holding: Holding, ending: Ending, answer: Answer) -> None:
         """The store answered an ending."""
         one = holding.claimed
-        since = self._started.pop(one.id, None)
+        since = self._started.pop(one.id, None) if self._started else None
         if answer is Answer.STALE:
             self._bus.emit(
                 events.RunStale(run=one.id, epoch=one.epoch, verb=ending.verb, task=one.task)

@@ -435,7 +435,7 @@ class Store(Lasting, Protocol):
         ...
 
     async def fire(
-        self, *, new_id: Callable[[], UUID], limit: int = 200, now: datetime | None = None
+        self, *, new_id: Callable[[], UUID], limit: int = 500, now: datetime | None = None
     ) -> Fired:
         """Fire what is due and drain backlogs, by `core.firing`; rows locked elsewhere wait.
 

@@ -203,7 +203,7 @@ class Hand:
             self._boot, self.clock.new_id(), queues=queues, tasks=tuple(self.app.tasks), limit=1
         )
         for holding in self._hands.take(self._boot, claim.runs):
-            self._telling.claimed(holding)
+            self._telling.claimed([holding])
             self.clock.paused.clear()
             self._attempts.start(holding)
         return bool(claim.runs)
@@ -245,7 +245,7 @@ class Hand:
         for holding, ending in ended:
             assert ending is not None, "this boot is never declared dead"
             [answer] = await self.store.end(self._boot, [ending])
-            self._hands.drop(holding)
+            self._hands.drop([holding])
             self._telling.settled(holding, ending, answer)
         return len(ended)
 

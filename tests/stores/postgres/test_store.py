@@ -32,7 +32,10 @@ async def test_migrating_twice_changes_nothing_the_second_time(server: Server) -
     store = PostgresStore(server.empty_database(), schema="jobs")
     with pytest.raises(StoreMismatch, match="duly db migrate"):
         await store.open()
-    assert [await store.migrate(), await store.migrate()] == [("0001_first", "0002_lasting"), ()]
+    assert [await store.migrate(), await store.migrate()] == [
+        ("0001_first", "0002_lasting", "0003_carried"),
+        (),
+    ]
     assert (await store.open()).trusted
     await store.enqueue([new(1)])
     assert await store.counts() == {"ready": 1}
@@ -43,20 +46,39 @@ async def test_a_store_of_the_first_schema_goes_on_with_what_it_has(server: Serv
     database = server.empty_database()
     await statement(database, migrate.steps()[0][2])
     await statement(database, "insert into duly_meta (schema_version, serves_from) values (1, 1)")
+    await statement(database, ENQUEUED_BY_THE_FIRST_SCHEMA.format(run=ident(1)))
     store = PostgresStore(database)
-    await store.enqueue([new(1)])
     with pytest.raises(StoreMismatch, match="has schema 1"):
         await store.open()
-    assert await store.migrate() == ("0002_lasting",)
-    assert (await store.open()).schema == 2
+    assert await store.migrate() == ("0002_lasting", "0003_carried")
+    assert (await store.open()).schema == 3
     assert await store.counts() == {"ready": 1}
+    await statement(database, ENQUEUED_BY_THE_FIRST_SCHEMA.format(run=ident(2)))
+    await store.enqueue([new(3, args=b'{"n":3}')])
+    await store.enqueue([new(4, args=b'{"n":"%s"}' % (b"4" * 5000))])
+    boot = ident(100)
+    await store.register(instance(boot), {})
+    claim = await store.claim(boot, ident(101), queues=["default"], tasks=["t"], limit=9)
+    args = {one.id: one.args for one in claim.runs}
+    assert [args[ident(1)], args[ident(2)]] == [b'{"n":1}', b'{"n":1}'], "read where it is kept"
+    assert [len(args[ident(3)]), len(args[ident(4)])] == [7, 5008]
+    assert {(one.task, one.queue, one.origin.value) for one in claim.runs} == {
+        ("t", "default", "call")
+    }
+    again = await store.claim(boot, ident(101), queues=["default"], tasks=["t"], limit=9)
+    assert again.runs == claim.runs
     await store.close()
 
 
-async def test_a_newer_schema_says_to_upgrade(make_stores: MakeStores, database: str) -> None:
-    await statement(database, "update duly_meta set schema_version = 99, serves_from = 98")
-    with pytest.raises(StoreMismatch, match="upgrade"):
-        await make_stores(1)
+ENQUEUED_BY_THE_FIRST_SCHEMA = """
+with made as (
+  insert into duly_run (id, enqueued_at, task, args, queue, priority, origin, max_running)
+  values ('{run}', now(), 't', '{{"n":1}}', 'default', 0, 'call', 0) returning *
+)
+insert into duly_ready (queue, priority, id, task, ready_at)
+select queue, priority, id, task, enqueued_at from made
+"""
+"""What code of the first schema writes, before and after the tables were expanded."""
 
 
 async def statement(database: str, sql: str) -> None:

@@ -185,7 +185,7 @@ class ScheduleVerbs(RunVerbs):
         self.t.tell(Signal.DUE)
         return Answer.DONE
 
-    async def fire(self, *, new_id: NewId, limit: int = 200, now: datetime | None = None) -> Fired:
+    async def fire(self, *, new_id: NewId, limit: int = 500, now: datetime | None = None) -> Fired:
         at = self._now(now)
         due = sorted(
             (row.next_fire, row.name)

@@ -3,7 +3,8 @@
 Theory of operation. `me` updates the boot's row and thereby waits for a takeover of this very
 boot; a boot that was declared dead finds no row and takes nothing. Everything else depends on
 `me`. Ready rows are locked per queue in order, skipping those that others hold, and deleted by
-the place they were locked at, so no other plan is possible. The same claim sent again finds its
+the place they were locked at, so no other plan is possible. A row that was enqueued carries what
+the answer needs; for any other the identity is looked up. The same claim sent again finds its
 own id on the boot's row (or its rows in `held`) and is answered with what it still holds.
 """
 
@@ -62,7 +63,7 @@ r.id, h.epoch, r.task, r.args, r.queue, h.failures, h.deaths, r.limit_key, r.sch
 r.window_start, r.origin, r.enqueued_at, r.parent
 """
 
-TAKE = f"""
+TAKE = """
 with t as materialized (select coalesce($7::timestamptz, clock_timestamp()) as now),
 me as (
   update duly_instance i
@@ -83,15 +84,18 @@ me as (
   order by p.priority desc, p.id limit $5
 ), gone as (
   delete from duly_ready where ctid = any(array(select tid from picked))
-  returning id, epoch, failures, deaths, limit_key
-), h as (
+  returning *
+), held as (
   insert into duly_held (id, boot, claim, epoch, failures, deaths, claimed_at, limit_key)
   select g.id, $1, $2, g.epoch + 1, g.failures, g.deaths, me.now, g.limit_key from gone g, me
-  returning id, epoch, failures, deaths
 )
-select {_SHOWN} from me left join (
-  h cross join lateral (select * from duly_run where id = h.id limit 1) r) on true
-order by r.priority desc, r.id
+select g.id, g.epoch + 1, g.task, coalesce(g.args, r.args), coalesce(r.queue, g.queue),
+  g.failures, g.deaths, g.limit_key, coalesce(g.schedule, r.schedule), coalesce(g.due, r.due),
+  coalesce(g.window_start, r.window_start), coalesce(g.origin, r.origin),
+  coalesce(g.enqueued_at, r.enqueued_at), coalesce(g.parent, r.parent)
+from me left join gone g on true
+left join lateral (select * from duly_run where id = g.id and g.args is null limit 1) r on true
+order by g.priority desc, g.id
 """
 
 AGAIN = f"""

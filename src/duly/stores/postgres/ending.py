@@ -49,8 +49,8 @@ class EndVerbs(Ground):
     async def end(
         self, boot: UUID, endings: Sequence[Ending], *, now: datetime | None = None
     ) -> list[Answer]:
-        for one in endings:
-            advance(RUN_MOVES, RunState.RUNNING, one.verb)
+        for verb in {one.verb for one in endings}:
+            advance(RUN_MOVES, RunState.RUNNING, verb)
         answers: list[Answer] = [Answer.STALE] * len(endings)
         left = list(range(len(endings)))
         while left:  # a run that is named twice is ended in turns
@@ -99,7 +99,8 @@ class EndVerbs(Ground):
             sparse([one.error for one in simple]),
             sparse([one.reason for one in simple]),
         )
-        return {row[0] for row in rows}
+        ended = rows[0][0]
+        return {one.run for one in simple} if ended is None else set(ended)
 
     async def _look_again(self, boot: UUID, endings: Sequence[Ending]) -> list[Answer]:
         """Whether these very endings were done before; by a snapshot taken after the try."""
@@ -246,7 +247,7 @@ locked as materialized (
     l.claimed_at, t.now, l.result, l.error, l.reason
   from locked l cross join t where (l.id in (select id from gone)) is true
 )
-select id from gone
+select case when (select count(*) from gone) < cardinality($3) then array(select id from gone) end
 """
 
 LOCK_HELD = """

@@ -29,6 +29,7 @@ from duly.stores.postgres.places import (
     put_later,
     put_ready,
 )
+from duly.stores.postgres.together import Together
 from duly.stores.postgres.unit import LimitMoved, Unit, sparse, uniform
 from duly.stores.postgres.visitors import visit
 
@@ -38,16 +39,31 @@ Key = tuple[str, str]
 class EnqueueVerbs(Ground):
     """`enqueue` and `enqueue_with`."""
 
+    _together: Together
+
     async def enqueue(
         self, runs: Sequence[NewRun], *, now: datetime | None = None
     ) -> list[Enqueued]:
         if not runs:
             return []
         if all(map(_is_plain, runs)):
-            await self._fetch(PUT_PLAIN, now, *_plain_columns(runs))
+            if len(runs) == 1 and now is None:
+                await self._together.put(runs[0])
+            else:
+                await self._put_plain(runs, now)
             self._tell(Signal.READY)
             return [Enqueued(one.id, Reuse.NEW) for one in runs]
         return await self._transact(lambda unit: enqueue_in(unit, runs), now)
+
+    async def _put_plain(self, runs: Sequence[NewRun], now: datetime | None = None) -> None:
+        if len(runs) > 1 or now is not None:
+            await self._fetch(PUT_PLAIN, now, *_plain_columns(runs))
+            return
+        one = runs[0]
+        await self._fetch(
+            PUT_ONE, one.id, one.task, one.args, one.queue, one.priority, one.origin,
+            one.expires_at, one.parent, one.due, one.window_start, one.limit,
+        )  # fmt: skip
 
     async def enqueue_with(self, conn: Any, runs: Sequence[NewRun]) -> list[Enqueued]:
         line = await visit(conn, self._address.name)
@@ -282,7 +298,19 @@ async def insert_clock_runs(unit: Unit, runs: Sequence[NewRun]) -> set[UUID]:
 
 KEY_LOCK_TIMEOUT = "5s"
 
-PUT_PLAIN = """
+CARRIED = 1000
+"""Bytes of arguments that travel with a ready row; what is larger is read where it is kept."""
+
+_READY = f"""
+insert into duly_ready (queue, priority, id, task, expires_at, ready_at, args, origin, enqueued_at,
+  schedule, due, window_start, parent)
+select queue, priority, id, task, expires_at, enqueued_at,
+  case when length(args) <= {CARRIED} then args end, origin, enqueued_at,
+  schedule, due, window_start, parent
+from made
+"""
+
+PUT_PLAIN = f"""
 with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
 made as (
   insert into duly_run (id, task, args, queue, priority, origin, expires_at, parent, due,
@@ -294,10 +322,20 @@ made as (
     $8::timestamptz[], $9::uuid[], $10::timestamptz[], $11::timestamptz[], $12::int[])
     d (id, task, args, queue, priority, origin, expires_at, parent, due, window_start, most)
   on conflict do nothing
-  returning id, task, queue, priority, expires_at, enqueued_at
+  returning *
 )
-insert into duly_ready (queue, priority, id, task, expires_at, ready_at)
-select queue, priority, id, task, expires_at, enqueued_at from made
+{_READY}
+"""
+
+PUT_ONE = f"""
+with made as (
+  insert into duly_run (id, task, args, queue, priority, origin, expires_at, parent, due,
+    window_start, max_running, enqueued_at)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp())
+  on conflict do nothing
+  returning *
+)
+{_READY}
 """
 
 _NEW_RUNS = """
@@ -318,9 +356,8 @@ _NEW_RUNS = """
 PUT_IDENTITIES = _NEW_RUNS + " returning id"
 
 PUT_UNLIMITED = f"""
-with made as ({_NEW_RUNS} returning id, task, queue, priority, expires_at)
-insert into duly_ready (queue, priority, id, task, expires_at, ready_at)
-select queue, priority, id, task, expires_at, $1::timestamptz from made
+with made as ({_NEW_RUNS} returning *)
+{_READY}
 returning id
 """
 

@@ -50,7 +50,7 @@ Occurrence = tuple[str, datetime, UUID]
 class FireVerbs(Ground):
     """`fire`."""
 
-    async def fire(self, *, new_id: NewId, limit: int = 200, now: datetime | None = None) -> Fired:
+    async def fire(self, *, new_id: NewId, limit: int = 500, now: datetime | None = None) -> Fired:
         await self._must_be_trusted()
 
         async def work(unit: Unit) -> Fired:

@@ -1,4 +1,4 @@
-"""Moves by time and by people: promoting, expiring, shelving, cancelling, unparking, reviving.
+"""Moves by time and by people: expiring, shelving, cancelling, unparking, reviving.
 
 A run may move between two looks; so whoever wants a particular run looks in its places, each
 with a fresh snapshot, until one hits. Limits are locked before runs: candidates are read without
@@ -23,7 +23,6 @@ from duly.stores.postgres.places import (
     End,
     Mover,
     Wait,
-    admit_waiting,
     free,
     identities,
     put_later,
@@ -37,28 +36,7 @@ LOOKS = 50
 
 
 class MoveVerbs(Ground):
-    """`promote`, `expire`, `shelve`, `cancel`, `unpark` and `revive`."""
-
-    async def promote(self, limit: int = 1000, *, now: datetime | None = None) -> int:
-        async def work(unit: Unit) -> int:
-            found = await unit.fetch(FIND_DUE, unit.now, limit)
-            keys = [row[0] for row in await unit.fetch(WAITED_FOR)]
-            await unit.lock_limits([*(row[1] for row in found), *keys])
-            promoted = await self._promote(unit, [row[0] for row in found]) if found else 0
-            return promoted + await admit_waiting(unit, [k for k in keys if k in unit.rooms])
-
-        return await self._transact(work, now)
-
-    async def _promote(self, unit: Unit, runs: Sequence[UUID]) -> int:
-        rows = await unit.fetch(TAKE_DUE, unit.now, runs)
-        movers: list[Mover] = []
-        for state, *fields in rows:
-            advance(RUN_MOVES, RunState(state), RunVerb.PROMOTE)
-            movers.append(Mover(*fields))
-        order = {run: place for place, run in enumerate(runs)}
-        movers.sort(key=lambda one: order[one.id])
-        await put_ready(unit, movers)
-        return len(movers)
+    """`expire`, `shelve`, `cancel`, `unpark` and `revive`."""
 
     async def expire(self, limit: int = 1000, *, now: datetime | None = None) -> int:
         async def work(unit: Unit) -> int:
@@ -80,6 +58,9 @@ class MoveVerbs(Ground):
         return await self._transact(work, now)
 
     async def shelve(self, *, now: datetime | None = None) -> dict[str, int]:
+        if not (await self._fetch(SHELVES, now, PRESENT, NO_CODE))[0][0]:
+            return {}  # as nearly always: one look, and no transaction
+
         async def work(unit: Unit) -> dict[str, int]:
             tasks = [row[0] for row in await unit.fetch(KNOWN_TASKS, unit.now, PRESENT)]
             found = await unit.fetch(FIND_CODELESS, tasks)
@@ -213,32 +194,6 @@ async def _cancel_look(unit: Unit, run: UUID, why: str, known: dict[UUID, Mover]
     return Answer.IMPOSSIBLE if state is not None and PLACE[state] is Place.ENDED else None
 
 
-FIND_DUE = """
-select l.id, r.limit_key from (
-  select id, wake_at from duly_later where wake_at <= $1::timestamptz
-  order by wake_at, id limit $2) l
-cross join lateral (select limit_key from duly_run where id = l.id limit 1) r
-order by l.wake_at, l.id
-"""
-
-WAITED_FOR = """
-select distinct substr(reason, 7) from duly_later
-where state = 'waiting' and reason >= 'limit:' and reason < 'limit;'
-"""
-
-TAKE_DUE = """
-with locked as materialized (
-  select ctid as tid from duly_later where id = any($2::uuid[]) and wake_at <= $1::timestamptz
-  order by id for update skip locked
-), gone as (
-  delete from duly_later where ctid = any(array(select tid from locked))
-  returning id, state, epoch, failures, deaths
-)
-select g.state, r.*, g.epoch, g.failures, g.deaths
-from gone g cross join lateral (
-  select id, queue, priority, task, expires_at, limit_key from duly_run where id = g.id limit 1) r
-"""
-
 FIND_OVERDUE = """
 select id from (
   select id from duly_ready where expires_at <= $1::timestamptz and epoch = 0
@@ -246,6 +201,19 @@ select id from (
   select id from duly_later
   where expires_at <= $1::timestamptz and epoch = 0 and state <> 'parked') o
 order by id limit $2
+"""
+
+SHELVES = """
+with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
+known as materialized (
+  select array(
+    select distinct k.task from t, duly_instance i cross join unnest(i.tasks) k (task)
+    where i.state = 'live' and i.seen_at > t.now - $2::interval) as tasks
+)
+select exists (select from known k, duly_ready y where y.task <> all(k.tasks))
+  or exists (
+    select from known k, duly_later l join duly_run r on r.id = l.id
+    where l.state = 'waiting' and l.reason = $3 and r.task = any(k.tasks))
 """
 
 KNOWN_TASKS = """

@@ -27,12 +27,14 @@ from duly.stores.postgres.ledger import LedgerVerbs
 from duly.stores.postgres.moving import MoveVerbs
 from duly.stores.postgres.outbox import OutboxVerbs
 from duly.stores.postgres.presence import SessionPresence
+from duly.stores.postgres.promoting import PromoteVerbs
 from duly.stores.postgres.reading import ReadVerbs
 from duly.stores.postgres.remembering import RememberVerbs
 from duly.stores.postgres.schedules import ScheduleVerbs
 from duly.stores.postgres.snapshot import snapshot
 from duly.stores.postgres.sweeping import SweepVerbs
 from duly.stores.postgres.takeover import TakeoverVerbs
+from duly.stores.postgres.together import Together
 from duly.stores.postgres.waking import Bell
 
 
@@ -41,6 +43,7 @@ class PostgresStore(
     ClaimVerbs,
     EndVerbs,
     MoveVerbs,
+    PromoteVerbs,
     ReadVerbs,
     FleetVerbs,
     TakeoverVerbs,
@@ -64,6 +67,7 @@ class PostgresStore(
         self._address = Address(url, schema)
         self._pool = Pool(self._address, pool_size)
         self._bell = Bell(self._address)
+        self._together = Together(self._put_plain)
         self._standing: Standing | None = None
         self.name = self._address.name
 

@@ -32,8 +32,9 @@ class SweepVerbs(Ground):
     _swept: UUID = UUID(int=0)
 
     async def sweep(self, limit: int = 1000, *, now: datetime | None = None) -> int:
-        moved = await self._transact(lambda unit: doubt_old(unit, limit), now)
-        names = await self._missed()
+        intents, awaits = (await self._fetch(ANYTHING))[0]
+        moved = await self._transact(lambda unit: doubt_old(unit, limit), now) if intents else 0
+        names = await self._missed() if awaits else []
         for start in range(0, len(names), PIECE):
             piece = names[start : start + PIECE]
             moved += await self._transact(partial(_wake_missed, names=piece), now)
@@ -59,6 +60,10 @@ async def _wake_missed(unit: Unit, names: Sequence[str]) -> int:
                 woken += await wake(unit, [event])
     return woken
 
+
+ANYTHING = """
+select exists (select from duly_effect where state = 'intended'), exists (select from duly_await)
+"""
 
 MISSED = """
 with runs as materialized (

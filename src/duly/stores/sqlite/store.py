@@ -389,7 +389,7 @@ class SqliteStore(_Lasting):
             lambda tx: schedules.move(tx, name, verb, by=by, reason=reason, new_id=new_id, now=now)
         )
 
-    async def fire(self, *, new_id: NewId, limit: int = 200, now: datetime | None = None) -> Fired:
+    async def fire(self, *, new_id: NewId, limit: int = 500, now: datetime | None = None) -> Fired:
         return await self._write(lambda tx: schedules.fire(tx, new_id, limit, now))
 
     async def orphan(self, recent: timedelta, *, now: datetime | None = None) -> list[str]:
