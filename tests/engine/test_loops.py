@@ -293,6 +293,6 @@ async def test_the_store_may_be_away_at_the_start_and_later(bench: Bench) -> Non
     await bench.past(75)  # the slowest loop's pace, and its last pause
     assert not engine.supervisor.gave_up.is_set()
     assert len(bench.told(events.StoreBack)) == len(bench.told(events.StoreAway)) >= 2
-    assert engine.supervisor.sound
+    assert engine.supervisor.sound, engine.supervisor.stalled
     assert len(bench.told(events.RunCompleted)) >= 4
     bench.assert_sound()

@@ -79,8 +79,12 @@ class Watching:
     async def turn(self) -> None:
         """Read the fleet and set the watches accordingly."""
         self._almanac.fleet.clear()
-        now = await self._store.clock()
-        self._roster.note(await self._store.instances(), now)
+        try:
+            now = await self._store.clock()
+            self._roster.note(await self._store.instances(), now)
+        except EnvironmentFailure:
+            self._almanac.fleet.set()  # what was heard of is still to be looked at
+            raise
         here = {one.boot: one for one in self._roster.others}
         for boot in self._descriptors.keys() - here.keys():
             self._descriptors.pop(boot)()
