@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .PHONY: help venv lock fmt lint types walls check tests test demo examples bench bench-quick simulate \
-	chaos models wheel clean
+	chaos models fuzz wheel clean
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -91,7 +91,10 @@ models: $(STAMP)  ## Check the protocol models exhaustively (ARGS=--full for the
 	-bash tools/need_spin.sh
 	$(PY) -m models $(ARGS)
 
-bench: $(STAMP)  ## Measure, and write down what was measured
+fuzz: $(STAMP)  ## Hostile input, much of it and new each time
+	DULY_TEST_HYPOTHESIS=long $(PY) -m pytest tests/fuzz --timeout=1800 $(ARGS)
+
+bench: $(STAMP)  ## Measure, and draw what was measured (PEERS=all LINE=A,B ROUNDS=3 SCALE=1)
 	$(PY) -m bench
 
 bench-quick: $(STAMP)  ## The share of the benchmarks that the gate can afford

@@ -14,9 +14,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.processes import cpu_s, family, memory_mb
 from bench.products import Product
 
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
@@ -49,26 +51,26 @@ class Worker:
 
     def kill(self) -> float:
         """Kill it as a dying machine does; return when (seconds since the epoch)."""
-        pid = self.pid
+        pids = family(self.pid)
         at, self.killed = time.time(), True
-        os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
         return at
 
     def memory_mb(self) -> tuple[float, float]:
-        """Resident and proportional memory in MB, or nought where the system does not tell."""
-        rollup = Path(f"/proc/{self.pid}/smaps_rollup")
-        if not rollup.exists():
-            return 0.0, 0.0
-        found = dict(
-            line.split()[:2] for line in rollup.read_text("ascii").splitlines()[1:] if ":" in line
-        )
-        return int(found["Rss:"]) / 1024, int(found["Pss:"]) / 1024
+        """Resident and proportional memory in MB, of it and its children."""
+        return memory_mb(self.pid)
 
     def cpu_s(self) -> float:
-        """Processor time it has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time it and its children have used."""
+        return cpu_s(self.pid)
+
+    def stand_still(self, *, still: bool) -> None:
+        """Stop it where it is, or let it go on."""
+        for pid in family(self.pid):
+            os.kill(pid, signal.SIGSTOP if still else signal.SIGCONT)
 
 
 class Fleet:
@@ -84,10 +86,15 @@ class Fleet:
             "BENCH_URL": url,
             "BENCH_SLOTS": str(slots),
             "BENCH_JOURNAL": str(self.journal),
+            "BENCH_FOLDER": str(self.folder),
         }
 
     def __enter__(self) -> Fleet:
-        self.run("install")
+        try:
+            self.run("install")
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,18 +144,34 @@ class Fleet:
         return worker
 
     def start_idle(self, *, apart: bool = False) -> Worker:
-        """Start a worker and wait until it has run a job and has nothing to do."""
+        """Start a worker and wait until it has run a job and has nothing to do.
+
+        The others stand still meanwhile: woken by the same word, one that is warm already would
+        win every job.
+        """
+        others = [one for one in self.workers if one.process.poll() is None]
         key = -10 - len(self.workers)
-        worker = self.start(apart=apart)
-        while all(line.who != worker.name for line in self.lines("S")):
+        if not self.product.hears_others:
             self.put("--base", key, "--gap", 0.001)
+        worker = self.start(apart=apart)
+        for one in others:
+            one.stand_still(still=True)
+        try:
+            if self.product.hears_others:
+                self.put("--base", key, "--gap", 0.001)
             self.await_start(key)
-            key -= 1000
+        finally:
+            for one in others:
+                one.stand_still(still=False)
         return worker
 
-    def await_start(self, key: int, times: int = 1) -> list[Line]:
+    def await_start(
+        self, key: int, times: int = 1, *, patience_s: float = PATIENCE_S
+    ) -> list[Line]:
         """Wait until the function of `key` has started so many times; return the starts."""
-        self.until(lambda: len(self.lines("S", key=key)) >= times, every=0.002)
+        self.until(
+            lambda: len(self.lines("S", key=key)) >= times, every=0.002, patience_s=patience_s
+        )
         return self.lines("S", key=key)
 
     def lines(self, kind: str, *, key: int | None = None) -> list[Line]:
@@ -163,16 +186,18 @@ class Fleet:
         """How many bytes the journal has: cheaper to ask than its lines."""
         return self.journal.stat().st_size if self.journal.exists() else 0
 
-    def until(self, met: Callable[[], bool], *, every: float = 0.005) -> None:
+    def until(
+        self, met: Callable[[], bool], *, every: float = 0.005, patience_s: float = PATIENCE_S
+    ) -> None:
         """Wait for something; raises with the worker's own words when one has died."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + patience_s
         while not met():
             for worker in self.workers:
                 if worker.process.poll() is not None and not worker.killed:
                     log = (self.folder / f"{worker.name}.log").read_text("utf-8", "replace")
                     raise RuntimeError(f"{self.product.name}: a worker ended: {log[-2000:]}")
             if time.monotonic() > end:
-                raise TimeoutError(f"{self.product.name}: nothing came of it in {PATIENCE_S} s")
+                raise TimeoutError(f"{self.product.name}: nothing came of it in {patience_s} s")
             time.sleep(every)
 
     def let_go(self, key: int) -> None:

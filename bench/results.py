@@ -43,7 +43,9 @@ class Results:
     def add(
         self, line: str, product: str, rounds: Sequence[float], *, unit: str, **more: Any
     ) -> float:
-        """Take in one figure by its rounds; return the median."""
+        """Take in one figure by its rounds; return the median. Without rounds, nothing is."""
+        if not rounds:
+            return 0.0
         figure = median(rounds)
         row = {"line": line, "product": product, "figure": _short(figure), "unit": unit}
         row["rounds"] = [_short(one) for one in rounds]
@@ -51,15 +53,18 @@ class Results:
         self._write({**row, **more})
         return figure
 
+    def add_failure(self, line: str, product: str, reason: str) -> None:
+        """Take in that a product has no figure, and why."""
+        self._write({"line": line, "product": product, "failed": reason})
+
     def _write(self, row: dict[str, Any]) -> None:
         row = {**row, "at": time.strftime("%H:%M:%S"), "load": round(os.getloadavg()[0], 2)}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if row["line"] != "machine":
             about = " ".join(f"{k}={v}" for k, v in row.items() if k not in _KNOWN)
-            print(
-                f"{row['line']:28} {row['product']:10} {row['figure']:>12,} {row['unit']:8} {about}"
-            )
+            figure = f"{row['figure']:>12,} {row['unit']:8}" if "figure" in row else ""
+            print(f"{row['line']:38} {row['product']:13} {figure} {about}", flush=True)
 
     def table(self) -> str:
         """Return lines by products, with how many times Duly's figure each other one is."""

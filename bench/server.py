@@ -16,10 +16,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+
+from bench.processes import cpu_s
 
 SYSTEM = Path("/usr/lib/postgresql")
 SETTINGS = {
@@ -92,6 +96,22 @@ class Server:
     def ask(self, sql: str, *values: Any, database: str = "postgres") -> list[Any]:
         """Run one statement on a connection of its own."""
         return asyncio.run(_ask(self.url(database), sql, values))
+
+    @contextmanager
+    def snapshot(self, database: str) -> Iterator[None]:
+        """Hold a snapshot of a database, as a long report does."""
+        with asyncio.Runner() as runner:
+            conn = runner.run(asyncpg.connect(self.url(database)))
+            try:
+                runner.run(conn.execute("begin isolation level repeatable read"))
+                runner.run(conn.execute("select count(*) from pg_class"))
+                yield
+            finally:
+                runner.run(conn.close())
+
+    def cpu_s(self) -> float:
+        """Processor time of all its processes, those that ended included."""
+        return cpu_s(self.pid)
 
     def version(self) -> str:
         """The server's version."""

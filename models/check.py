@@ -1,11 +1,10 @@
 """Check the protocol models with spin and compare every answer with the expected one.
 
-Each case is one (model, flags, property) with the answer it must give: `holds` for a promise,
-`refuted` for a mutant, a known limit, or a witness that something interesting is reachable.
-A search that ran out of depth, memory or time is `incomplete` and never counts as either.
-Run `python models/check.py [--quick | --full]`; it exits 0 when every answer is as expected,
-1 when one differs, 3 when spin or gcc is missing. It never installs anything and writes only
-into a temporary directory.
+The questions are in `table.py`. A search that ran out of depth, memory or time is `incomplete`
+and counts as neither answer. Run `python -m models [--quick | --full]`: it prints a line per
+case and then the table of the mutants, and exits 0 when every answer is as expected, 1 when one
+differs, 3 when spin or gcc is missing. It never installs anything and writes only into a
+temporary directory.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+
+from models.mutants import told
+from models.table import Answer, Case, table
 
 HERE = Path(__file__).resolve().parent
 PARALLEL = 2
@@ -31,27 +31,6 @@ MEMORY_MB = 6_000
 QUICK_LIMIT_S = 60
 FULL_LIMIT_S = 900
 DEPTH = 100_000
-
-Answer = Literal["holds", "refuted", "incomplete"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One question to a model, the answer it must give, and why it is asked."""
-
-    model: str
-    prop: str
-    expected: Answer
-    flags: str = ""
-    quick: bool = True
-
-    @property
-    def name(self) -> str:
-        return "-".join([self.model, self.prop, *self.flags.split()])
-
-    @property
-    def liveness(self) -> bool:
-        return self.prop in {"terminates", "recovers", "every_verdict", "woken"}
 
 
 @dataclass(frozen=True)
@@ -67,96 +46,6 @@ class Outcome:
     @property
     def as_expected(self) -> bool:
         return self.answer == self.case.expected
-
-
-def table() -> Iterator[Case]:
-    """Yield every case, those of the gate first within each model."""
-    yield from _ledger()
-    yield from _takeover()
-    yield from _firing()
-    yield from _waking()
-
-
-def _ledger() -> Iterator[Case]:
-    small = "RESENDS=0 DELAYS=0"
-    tiny = f"{small} REFUSALS=0"
-    promises = ("at_most_once", "done_is_true", "uncertain_alert", "fenced", "one_receipt")
-    for prop in (*promises, "undisputed"):
-        yield Case("ledger", prop, "holds", small)
-        yield Case("ledger", prop, "holds", quick=False)
-    yield Case("ledger", "at_most_once", "holds", "REFUSALS=0 DELAYS=0")
-    yield Case("ledger", "at_most_once", "holds", f"GAP {small}")
-    yield Case("ledger", "terminates", "holds", tiny)
-    yield Case("ledger", "terminates", "holds", "RESENDS=0", quick=False)
-    for flags in ("ZOMBIES=2", "CRASHES=2", "BY_DEADLINE DELAYS=2 RESENDS=0"):
-        yield Case("ledger", "at_most_once", "holds", flags, quick=False)
-    for mutant in ("NO_LEDGER", "INTENT_AFTER", "RESEND_ON_INTENT", "UNKNOWN_IS_FAILURE"):
-        yield Case("ledger", "at_most_once", "refuted", f"M_{mutant} RUNS=1")
-    for mutant in ("UNFENCED_WITHDRAW", "NO_WAIT", "EPOCH_ONLY"):
-        yield Case("ledger", "at_most_once", "refuted", f"M_{mutant}")
-    yield Case("ledger", "at_most_once", "refuted", f"M_NO_QUARANTINE {tiny}")
-    yield Case("ledger", "fenced", "refuted", f"M_UNFENCED_COMPLETION {tiny}")
-    yield Case("ledger", "uncertain_alert", "refuted", "M_SILENT")
-    yield Case("ledger", "at_most_once", "refuted", "BY_DEADLINE DELAYS=2 M_NO_LAST_CALL")
-    yield Case("ledger", "at_most_once", "refuted", "BY_DEADLINE DELAYS=2 GAP")
-    yield Case("ledger", "done_is_true", "refuted", "M_PERSON_ERRS")
-    yield Case("ledger", "terminates", "refuted", "M_NO_WAKE")
-    for witness in ("never_both_done", "never_resolved", "never_waited", "never_late"):
-        yield Case("ledger", witness, "refuted", f"WITNESS {tiny}")
-
-
-def _takeover() -> Iterator[Case]:
-    calm = "RESTARTS=0 BREAKS=0 AGEINGS=1 BOOTS=4"
-    for prop in ("fenced", "dead_stay_dead"):
-        yield Case("takeover", prop, "holds", calm)
-    yield Case("takeover", "not_stolen", "holds", "CUTS=1 CRASHES=0 BREAKS=0 AGEINGS=0 BOOTS=4")
-    yield Case("takeover", "spared", "holds", "CUTS=1 RESTARTS=0 AGEINGS=0 BOOTS=4")
-    yield Case("takeover", "proof_is_true", "holds", "CUTS=0 AGEINGS=0 BREAKS=0 BOOTS=4")
-    yield Case("takeover", "recovers", "holds", "CUTS=0 RESTARTS=0 BREAKS=0 AGEINGS=1")
-    for prop in ("fenced", "dead_stay_dead", "not_stolen", "proof_is_true"):
-        yield Case("takeover", prop, "holds", "CUTS=1 AGEINGS=1", quick=False)
-    yield Case("takeover", "fenced", "holds", "FAILOVERS=1 RESTARTS=0 CUTS=0", quick=False)
-    yield Case("takeover", "recovers", "holds", "RESTARTS=0 BREAKS=0", quick=False)
-    for prop, flags in (
-        ("not_stolen", "M_STEAL_AFTER_RESTART CUTS=1 CRASHES=0 AGEINGS=0 BREAKS=0"),
-        ("spared", "M_ONE_LOST CUTS=1 RESTARTS=0"),
-        ("dead_stay_dead", "M_DEAD_MAY_CLAIM RESTARTS=0 BREAKS=0 CUTS=0"),
-        ("recovers", "M_DEAD_MAY_CLAIM RESTARTS=0 BREAKS=0 CUTS=0"),
-        ("fenced", "M_NO_BOOT_IN_FENCE FAILOVERS=1 RESTARTS=0"),
-        ("fenced", f"M_UNFENCED_COMPLETION {calm}"),
-        ("proof_is_true", f"M_PROOF_ELSEWHERE {calm}"),
-        ("never_early", calm),
-        ("never_done_late", calm),
-    ):
-        yield Case("takeover", prop, "refuted", flags)
-
-
-def _firing() -> Iterator[Case]:
-    promises = ("at_most_once", "right_revision", "paused_is_still", "every_verdict")
-    for prop in promises:
-        yield Case("firing", prop, "holds")
-        yield Case("firing", prop, "holds", "INSTANCES=3 CRASHES=2", quick=False)
-    yield Case("firing", "at_most_once", "holds", "M_NO_UNIQUE_KEY")
-    yield Case("firing", "at_most_once", "holds", "M_UNLOCKED_MARK TICKS=2 CRASHES=0")
-    for prop, flags in (
-        ("at_most_once", "M_NO_UNIQUE_KEY M_UNLOCKED_MARK"),
-        ("every_verdict", "M_ADVANCE_APART"),
-        ("right_revision", "M_EDIT_WITHOUT_SETTLING"),
-        ("paused_is_still", "M_LOCK_FREE_PAUSE"),
-        ("never_drained", ""),
-        ("never_held", ""),
-    ):
-        yield Case("firing", prop, "refuted", flags)
-
-
-def _waking() -> Iterator[Case]:
-    yield Case("waking", "woken", "holds")
-    yield Case("waking", "woken", "holds", "WITHOUT_SWEEP")
-    yield Case("waking", "woken", "holds", "M_NO_COMMON_LOCK")
-    yield Case("waking", "limit_holds", "holds", "M_NO_COMMON_LOCK")
-    yield Case("waking", "limit_holds", "holds")
-    yield Case("waking", "woken", "refuted", "M_NO_COMMON_LOCK WITHOUT_SWEEP")
-    yield Case("waking", "never_slept", "refuted")
 
 
 def missing() -> str | None:
@@ -239,14 +128,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 3
     cases = [c for c in table() if (asked.full or c.quick) and asked.only in ("", c.model)]
     limit = FULL_LIMIT_S if asked.full else QUICK_LIMIT_S
-    wrong = 0
+    outcomes = []
     with ThreadPoolExecutor(PARALLEL) as pool:
         for outcome in pool.map(lambda case: check(case, limit_s=limit), cases):
             print(_line(outcome), flush=True)
-            wrong += not outcome.as_expected
-    print(f"{len(cases)} cases, {wrong} not as expected")
+            outcomes.append(outcome)
+    print("\nMutants: the protocol with one rule left out", *told(outcomes), sep="\n")
+    wrong = sum(not one.as_expected for one in outcomes)
+    print(f"\n{len(cases)} cases, {wrong} not as expected")
     return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,7 +17,7 @@
 #define NEVER 99
 
 mtype:schedule_state = { ACTIVE, PAUSED, RETIRED };
-mtype:verdict_kind   = { NO_VERDICT, FIRED, SKIPPED, HELD };     /* HELD: skipped, being paused */
+mtype:verdict_kind   = { NO_VERDICT, FIRED, SKIPPED, HELD };     /* HELD: blocked, being paused or retired */
 
 typedef Schedule {
   mtype:schedule_state state = ACTIVE;
@@ -27,7 +27,7 @@ typedef Schedule {
 Schedule row;
 byte locked;                            /* by which process; 0 is nobody */
 byte now;                               /* the store's clock */
-byte edited_at = NEVER, paused_at = NEVER, resumed_at = NEVER, retired_at = NEVER;
+byte edited_at = NEVER, paused_at = NEVER, resumed_at = NEVER, retired_at = NEVER, revived_at = NEVER;
 mtype:verdict_kind verdict[TICKS + 1] = NO_VERDICT;
 byte by_revision[TICKS + 1], fired_runs[TICKS + 1], backlog[TICKS + 1];
 byte crashes;
@@ -41,7 +41,24 @@ bool fired_while_held;
 inline begin() {                        /* lock the row, read it and the clock */
   atomic { locked == 0 -> locked = me; through = row.fired_through; upto = now }
 }
-inline commit_() { locked = 0; through = 0; upto = 0 }
+inline begin_unlocked() { atomic { through = row.fired_through; upto = now } }
+inline commit_() { if :: locked == me -> locked = 0 :: else fi; through = 0; upto = 0 }
+
+#ifdef M_LOCK_FREE_EDIT
+#define BEGIN_EDIT    begin_unlocked()
+#else
+#define BEGIN_EDIT    begin()
+#endif
+#ifdef M_LOCK_FREE_PAUSE
+#define BEGIN_PAUSE   begin_unlocked()
+#else
+#define BEGIN_PAUSE   begin()
+#endif
+#ifdef M_LOCK_FREE_RETIRE
+#define BEGIN_RETIRE  begin_unlocked()
+#else
+#define BEGIN_RETIRE  begin()
+#endif
 
 inline insert_run(t, revision_) {
 #ifndef M_NO_UNIQUE_KEY
@@ -50,7 +67,8 @@ inline insert_run(t, revision_) {
   :: else ->
 #endif
        fired_runs[t]++; verdict[t] = FIRED; by_revision[t] = revision_;
-       fired_while_held = fired_while_held || row.state != ACTIVE || t > paused_at && t <= resumed_at
+       fired_while_held = fired_while_held || row.state != ACTIVE ||
+         t > paused_at && t <= resumed_at || t > retired_at && t <= revived_at
 #ifndef M_NO_UNIQUE_KEY
   fi
 #endif
@@ -67,10 +85,9 @@ inline settle(fresh, state_) {
   :: else ->
        if
        :: !DUE(t, row.revision) -> skip
-       :: DUE(t, row.revision) && state_ == PAUSED -> judge(t, HELD, row.revision)
+       :: DUE(t, row.revision) && state_ != ACTIVE -> judge(t, HELD, row.revision)
        :: DUE(t, row.revision) && state_ == ACTIVE && fresh && t == upto -> insert_run(t, row.revision)
        :: DUE(t, row.revision) && state_ == ACTIVE && !(fresh && t == upto) -> backlog[t] = row.revision
-       :: else                          /* retired */
        fi;
        t++
   od;
@@ -130,7 +147,7 @@ end_idle:
 
 /* Editing never re-interprets the past: the old revision is settled in the edit's own transaction. */
 inline edit() {
-  begin();
+  BEGIN_EDIT;
   atomic {
 #ifdef M_EDIT_WITHOUT_SETTLING
     skip;
@@ -142,30 +159,46 @@ inline edit() {
 }
 
 inline pause() {
-#ifdef M_LOCK_FREE_PAUSE
-  atomic { through = row.fired_through; upto = now };
-  atomic { row.state = PAUSED; paused_at = upto; through = 0; upto = 0 }
-#else
-  begin();
+  BEGIN_PAUSE;
   atomic { settle(false, ACTIVE); advance(); row.state = PAUSED; paused_at = upto; commit_() }
-#endif
 }
 
 inline resume() {
   begin();
-  atomic { settle(false, PAUSED); advance(); row.state = ACTIVE; resumed_at = upto; commit_() }
+  atomic {
+#ifndef M_RESUME_WITHOUT_SETTLING
+    settle(false, PAUSED); advance();
+#endif
+    row.state = ACTIVE; resumed_at = upto; commit_()
+  }
 }
 
 inline retire() {
-  begin();
+  BEGIN_RETIRE;
   atomic {
+#ifndef M_RETIRE_WITHOUT_SETTLING
     settle(false, row.state); advance();
+#endif
+#ifdef M_RETIRE_FORGETS_BACKLOG
     t = 1;
     do
     :: t > TICKS -> break
-    :: else -> if :: backlog[t] > 0 -> judge(t, SKIPPED, backlog[t]); backlog[t] = 0 :: else fi; t++
+    :: else -> backlog[t] = 0; t++
     od;
-    t = 0; row.state = RETIRED; retired_at = upto; commit_()
+#endif
+    t = 0; row.state = RETIRED; retired_at = upto; revived_at = NEVER; commit_()
+  }
+}
+
+/* What was due meanwhile is judged; what waited in the backlog waits no longer. */
+inline revive() {
+  begin();
+  atomic {
+#ifndef M_REVIVE_WITHOUT_SETTLING
+    settle(false, RETIRED); advance();
+#endif
+    row.state = ACTIVE; revived_at = upto;
+    if :: resumed_at == NEVER -> resumed_at = upto :: else fi; commit_()
   }
 }
 
@@ -177,8 +210,8 @@ proctype editor(byte me) {
 proctype operator(byte me) {            /* a person who pauses always comes back */
   byte through, upto, t;
   if
-  :: pause(); if :: resume(); if :: retire() :: skip fi :: retire() fi
-  :: retire()
+  :: pause(); if :: resume(); if :: retire() :: skip fi :: retire(); if :: revive() :: skip fi fi
+  :: retire(); if :: revive() :: skip fi
   :: skip
   fi
 }
@@ -199,8 +232,9 @@ init {
 }
 
 /* ----------------------------------------------------------------------- promises */
-#define OWED(t)     (t <= now && t <= retired_at && DUE(t, RIGHT(t)))
-#define JUDGED(t)   (!OWED(t) || verdict[t] != NO_VERDICT)
+#define GONE        (row.state == RETIRED)
+#define OWED(t)     (t <= now && (!GONE || t <= retired_at) && DUE(t, RIGHT(t)))
+#define JUDGED(t)   (!OWED(t) || verdict[t] != NO_VERDICT || GONE && backlog[t] > 0)
 #define RIGHTLY(t)  (verdict[t] == NO_VERDICT || (by_revision[t] == RIGHT(t) && DUE(t, RIGHT(t))))
 
 ltl at_most_once    { [] (fired_runs[1] <= 1 && fired_runs[2] <= 1 && fired_runs[TICKS] <= 1) }
@@ -211,3 +245,4 @@ ltl every_verdict   { [] <> (now == TICKS && JUDGED(1) && JUDGED(2) && JUDGED(TI
 /* Refuted on purpose: what the campaign must have seen, else it proves nothing. */
 ltl never_drained   { [] (!(verdict[1] == FIRED && by_revision[1] == 1 && row.revision == 2 && verdict[2] == FIRED)) }
 ltl never_held      { [] (verdict[2] != HELD) }
+ltl never_revived   { [] (!(revived_at < now && verdict[2] == HELD && verdict[TICKS] == FIRED)) }

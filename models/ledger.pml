@@ -321,13 +321,15 @@ end:
 
 /* A person looks at the target and says what it shows. "Performed" is believed at once; "not
  * performed" only when nobody can send any more. */
+inline clear() { resolves++; erase() }
+
 proctype person() {
 end:
   do
   :: atomic { effect.state == UNCERTAIN && resolves < RESOLVES && performed > 0 ->
        resolves++; settle_done() }
   :: atomic { effect.state == UNCERTAIN && resolves < RESOLVES && performed == 0 && QUARANTINED ->
-       resolves++; erase() }
+       clear() }
 #ifdef M_PERSON_ERRS
   :: atomic { effect.state == UNCERTAIN && resolves < RESOLVES && performed == 0 ->
        resolves++; settle_done() }

@@ -55,7 +55,12 @@ inline wait_for_slot() {
   do
   :: LOCK(limit_lock);
      if
+#ifdef M_LOOK_THEN_TAKE
+     :: atomic { slots > 0 -> skip };
+        atomic { slots--; state[me] = RUNNING; at_work++; UNLOCK(limit_lock) } -> break
+#else
      :: atomic { slots > 0 -> slots--; state[me] = RUNNING; at_work++; UNLOCK(limit_lock) } -> break
+#endif
      :: atomic { slots == 0 -> skip };
         atomic { state[me] = WAITING_SLOT; slept++; UNLOCK(limit_lock) };
         atomic { state[me] == READY }

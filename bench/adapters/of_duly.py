@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import UTC, datetime
 
 import system
 from journal import mark
@@ -29,7 +30,7 @@ def make_app() -> tuple[Duly, dict[str, DeclaredTask]]:
 async def steps(ctx: Context, key: int) -> None:
     """Take BENCH_STEPS durable steps, one after the other."""
     mark("S", key)
-    for number in range(int(os.environ["BENCH_STEPS"])):
+    for number in range(system.STEPS):
         await ctx.step(f"step {number}", nothing)
     mark("E", key)
 
@@ -48,7 +49,7 @@ class Adapter:
     async def install(self) -> None:
         await self._app.store.migrate()
 
-    async def open(self) -> None:
+    async def open(self, callers: int) -> None:
         await self._app.open()
 
     async def close(self) -> None:
@@ -59,6 +60,10 @@ class Adapter:
 
     async def put_many(self, job: str, keys: range) -> None:
         await self._jobs[job].enqueue_many([{"key": key} for key in keys])
+
+    async def put_due(self, keys: range, at: float) -> None:
+        due = self._jobs["noop"].options(run_at=datetime.fromtimestamp(at, UTC))
+        await due.enqueue_many([{"key": key} for key in keys])
 
     def work(self) -> None:
         asyncio.run(self._work())

@@ -2,9 +2,12 @@
 
     run.py MODULE install | work
     run.py MODULE put --count N [--base K] [--job noop] [--many SIZE | --at-once C | --gap S]
+    run.py MODULE put --count N --due AT --every S [--base K] [--many SIZE]
 
 `put` prints a line of JSON: how many jobs, and seconds from the first call to the last answer.
 A gap enqueues one by one at uneven intervals around S seconds and marks each in the journal.
+`--due` enqueues no-ops that are due later: each call's at one instant, the first call's at AT
+(seconds since the epoch) and each next one's S seconds after.
 """
 
 from __future__ import annotations
@@ -35,26 +38,38 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--many", type=int, default=0)
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--gap", type=float, default=0.0)
+    parser.add_argument("--due", type=float, default=0.0)
+    parser.add_argument("--every", type=float, default=0.0)
     return parser.parse_args()
 
 
 async def put(of: System, asked: argparse.Namespace) -> None:
     """Enqueue as asked, and say how long it took."""
-    await of.open()
-    if not asked.gap and not asked.many:
+    await of.open(asked.at_once)
+    if not asked.gap and not asked.many and not asked.due:
         await of.put(asked.job, -1)  # statements are prepared and connections made by now
     keys = range(asked.base, asked.base + asked.count)
     began = time.perf_counter()
     if asked.gap:
         await put_slowly(of, asked, keys)
         await asyncio.sleep(LINGER_S)
+    elif asked.due:
+        for number, some in enumerate(parts_of(keys, asked.many or 1)):
+            await of.put_due(some, asked.due + number * asked.every)
     elif asked.many:
-        for first in range(keys.start, keys.stop, asked.many):
-            await of.put_many(asked.job, range(first, min(keys.stop, first + asked.many)))
+        for some in parts_of(keys, asked.many):
+            await of.put_many(asked.job, some)
     else:
         await put_at_once(of, asked, keys)
     print(json.dumps({"count": asked.count, "seconds": time.perf_counter() - began}))
     await of.close()
+
+
+def parts_of(keys: range, size: int) -> list[range]:
+    """Cut keys into ranges of a size."""
+    return [
+        range(first, min(keys.stop, first + size)) for first in range(keys.start, keys.stop, size)
+    ]
 
 
 async def put_slowly(of: System, asked: argparse.Namespace, keys: range) -> None:

@@ -1,7 +1,7 @@
 """G: durable steps, each committed before the next begins: 32 runs at once, and one run alone.
 
 From the first start to the last end, one worker process. A peer needs durable steps to stand
-here; until one does, Duly stands alone, on PostgreSQL and on a SQLite file.
+here; Duly is measured on PostgreSQL beside them, and on a SQLite file alone.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ AT_ONCE = 32
 
 
 def measure(scene: Scene) -> None:
-    """Measure both, on both stores."""
-    for runs, steps in ((AT_ONCE, scene.some(200, 5)), (1, scene.some(1000, 20))):
+    """Measure both, on both stores, in turn in each round."""
+    for runs, full, quick in ((AT_ONCE, 200, 5), (1, 1000, 20))[: scene.some(2, 1)]:
         what = f"G durable steps, {runs} run{'s at once' if runs > 1 else ' alone'}"
-        rates, files = [], []
+        rates: dict[tuple[str, str], list[float]] = {}
+        counts = {one.name: scene.some(round(full * one.share), quick) for one in scene.products}
         for _ in range(scene.rounds):
-            with scene.fleet(DULY) as fleet:
-                rates.append(_taken(fleet, runs, steps))
-            files.append(_on_a_file(runs, steps))
-        scene.results.add(what, "duly", rates, unit="steps/s", runs=runs, steps=steps)
-        line = f"{what}, SQLite"
-        scene.results.add(line, "duly", files, unit="steps/s", runs=runs, steps=steps)
+            for product in scene.of_line("G"):
+                with scene.sparing(product, what), scene.fleet(product) as fleet:
+                    rate = _taken(fleet, runs, counts[product.name])
+                    rates.setdefault((what, product.name), []).append(rate)
+            rate = _on_a_file(runs, counts[DULY.name])
+            rates.setdefault((f"{what}, SQLite", DULY.name), []).append(rate)
+        for (line, name), rounds in rates.items():
+            more = {"runs": runs, "steps": counts[name]}
+            scene.results.add(line, name, rounds, unit="steps/s", **more)
 
 
 def _taken(fleet: Fleet, runs: int, steps: int) -> float:

@@ -35,7 +35,7 @@ from duly.core.steps import Event, Memory, approval, check_name
 from duly.core.tasks import Task
 from duly.core.triggers import occurrences_between, previous_at_or_before
 from duly.core.verdicts import Verdict, VerdictRange
-from duly.errors import InvalidValue, Refused, UnknownName, WorkCancelled, WorkFailed
+from duly.errors import InvalidValue, Refused, UnknownName, WorkCancelled, WorkFailed, one_line
 from duly.events import Bus
 from duly.stores.base import Store
 
@@ -230,7 +230,12 @@ class Client:
 
     async def emit(self, name: str, value: Any = None, *, by: str = "") -> Answer:
         """Say that something happened, once; runs that wait for it go on. Again: `already`."""
-        event = Event(name=check_name("an event", name), body=msgspec.json.encode(value), by=by)
+        try:
+            body = msgspec.json.encode(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            said = one_line(error)
+            raise InvalidValue(f"expected an event's value to be JSON, got: {said}") from None
+        event = Event(name=check_name("an event", name), body=body, by=by)
         answer = await self._store.emit(event)
         if answer is Answer.DONE:
             self._bus.emit(events.EventEmitted(happened=name, by=by))

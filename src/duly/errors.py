@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_MISNOMER = 200
+"""Of a longer name only the beginning is compared with the names that there are."""
+
 
 class DulyError(Exception):
     """The root. `permanent` says whether the same call can ever succeed unchanged."""
@@ -33,10 +36,7 @@ class InvalidValue(UsageError, ValueError):
     @classmethod
     def expected(cls, what: str, to_be: str, got: object) -> InvalidValue:
         """Build the message of the house pattern; `got` is shortened to 80 characters."""
-        shown = repr(got)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
-        return cls(f"expected {what} to be {to_be}, got {shown}")
+        return cls(f"expected {what} to be {to_be}, got {brief(got)}")
 
 
 class UnknownName(UsageError, LookupError):
@@ -45,7 +45,7 @@ class UnknownName(UsageError, LookupError):
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
         """Build the message: the kind of thing, the name that came, the nearest names."""
-        return cls(f"no {kind} is called {name!r}{nearest(name, known)}")
+        return cls(f"no {kind} is called {brief(name)}{nearest(name, known)}")
 
 
 class Refused(UsageError):
@@ -135,10 +135,31 @@ class WorkCancelled(DulyError):
     """The run this code works for was cancelled, timed out, or taken away."""
 
 
+def brief(got: object, most: int = 80) -> str:
+    """Return a value as code would write it, on one line, cut to `most` characters.
+
+    Raises nothing: a whole number of thousands of digits has no text in Python, and is told by
+    its type.
+    """
+    try:
+        shown = repr(got[: most + 1] if isinstance(got, str | bytes) else got)
+    except (ValueError, RecursionError):
+        shown = f"a value of type {type(got).__name__}"
+    shown = shown if shown.isprintable() else ascii(shown)[1:-1]
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
+def one_line(text: object, most: int = 200) -> str:
+    """Return a stranger's words, such as a parser's, on one printable line, cut to `most`."""
+    shown = "".join(c if c.isprintable() else " " for c in str(text)[: 4 * most])
+    shown = " ".join(shown.split())
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or the known names when few, or an empty text."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    close = get_close_matches(name[:LONGEST_MISNOMER], names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
     if 0 < len(names) <= 8:

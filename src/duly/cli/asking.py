@@ -22,7 +22,7 @@ from duly.core.fleet import InstanceState
 from duly.core.runs import Reuse
 from duly.core.spoken import last_line
 from duly.core.why import Explanation
-from duly.errors import InvalidValue, UnknownName, WorkFailed
+from duly.errors import InvalidValue, UnknownName, WorkFailed, brief, one_line
 
 
 @click.command()
@@ -70,14 +70,15 @@ def read_arguments(pairs: tuple[str, ...], document: str | None) -> dict[str, An
     if document is not None:
         try:
             given = msgspec.json.decode(document.encode(), type=dict[str, Any])
-        except msgspec.MsgspecError as error:
-            raise Fault(f"expected --args to be a JSON object: {error}", USAGE) from error
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            told = f"expected --args to be a JSON object: {one_line(error)}"
+            raise Fault(told, USAGE) from error
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise Fault(f"expected --arg to be name=value, got {pair!r}", USAGE)
+            raise Fault(f"expected --arg to be name=value, got {brief(pair)}", USAGE)
         if name in given:
-            raise Fault(f"the argument {name!r} was given twice", USAGE)
+            raise Fault(f"the argument {brief(name)} was given twice", USAGE)
         given[name] = _value(value)
     return given
 
@@ -85,7 +86,7 @@ def read_arguments(pairs: tuple[str, ...], document: str | None) -> dict[str, An
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -20,6 +20,7 @@ from duly.cli.session import (
 )
 from duly.core.runs import Answer
 from duly.core.spoken import distance_text
+from duly.errors import brief, one_line
 
 _OUTBOX = {"TOPIC": "topic", "WAITING": "count", "OLDEST": "oldest", "AGE": "age"}
 
@@ -39,8 +40,9 @@ async def emit(name: str, value: str, by: str, app_spec: str | None, store: str 
     """Emit the event NAME, once; runs that wait for it go on."""
     try:
         brought = msgspec.json.decode(value.encode())
-    except msgspec.MsgspecError as error:
-        raise Fault(f"expected --value to be JSON, got {value!r}: {error}", USAGE) from error
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        told = f"expected --value to be JSON, got {brief(value)}: {one_line(error)}"
+        raise Fault(told, USAGE) from error
     app = find_app(app_spec, store)
     async with opened(app):
         answer = await app.client.emit(name, brought, by=by)

@@ -22,7 +22,7 @@ from typing import Any
 
 from duly.config.rooms import ROOMS, SHORT, SPECS, Settings
 from duly.config.specs import ENV_PREFIX, Spec, unknown
-from duly.errors import ConfigError, UnknownName
+from duly.errors import ConfigError, UnknownName, brief, one_line
 
 CONFIG_ENV = "DULY_CONFIG"
 ELSEWHERE = frozenset({CONFIG_ENV, "DULY_APP", "DULY_DEBUG"})
@@ -184,7 +184,9 @@ def _secret(name: str, path: Path, faults: list[str]) -> str | None:
         why = failure.strerror or type(failure).__name__
     except UnicodeDecodeError:
         why = "it is not UTF-8"
-    faults.append(f"expected {name} to name a readable file, got {str(path)!r}: {why}")
+    except ValueError:
+        why = "no file has such a name"
+    faults.append(f"expected {name} to name a readable file, got {brief(str(path), 300)}: {why}")
     return None
 
 
@@ -200,13 +202,14 @@ def _paths(files: Sequence[Path] | None, env: Mapping[str, str], cwd: Path) -> l
 
 
 def _file(path: Path, faults: list[str]) -> list[_Given]:
+    shown = one_line(path, 300)
     try:
         document: Any = tomllib.loads(path.read_text("utf-8"))
     except OSError as failure:
-        faults.append(f"expected {path} to be a readable file: {failure.strerror}")
+        faults.append(f"expected {shown} to be a readable file: {failure.strerror}")
         return []
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as failure:
-        faults.append(f"expected {path} to be TOML: {failure}")
+    except (ValueError, RecursionError) as failure:  # a number may be too long, a name have a NUL
+        faults.append(f"expected {shown} to be TOML: {one_line(failure)}")
         return []
     place = path.name
     if path.name == "pyproject.toml":

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from duly.config.urls import HIDDEN, mask_url
 from duly.core.durations import format_duration, parse_duration
-from duly.errors import ConfigError, InvalidValue, nearest
+from duly.errors import ConfigError, InvalidValue, brief, nearest
 
 ENV_PREFIX = "DULY_"
 TEXT_LENGTH = 2_000
@@ -182,7 +182,7 @@ def expected(what: str, to_be: str, got: object) -> ConfigError:
 
 def unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:
     """Say that there is no such thing, with the nearest name that there is."""
-    return f"no {kind} is called {name!r}{nearest(name, known)}"
+    return f"no {kind} is called {brief(name)}{nearest(name, known)}"
 
 
 def _are_names(value: object) -> bool:

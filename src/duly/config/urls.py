@@ -13,14 +13,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from duly.errors import ConfigError, nearest
+from duly.errors import ConfigError, brief, nearest, one_line
 
 HIDDEN = "***"
+LONGEST_URL = 2_000
+SHOWN = 200
+"""Characters of a URL that a refusal shows."""
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 # Greedy up to the last @: a password with an unescaped @ or / is hidden as a whole.
 _USERINFO = re.compile(r"^([^:/?#]*://)([^:@/]*)(:.*)?@", re.DOTALL)
-_SECRET_PARAMETER = re.compile(r"(?i)([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*")
+# A name ends at ? too, so that a text of many is read once and not once for each.
+_PARAMETER = re.compile(r"([?&][^=&?]*=)[^&]*")
+_SECRET_NAME = re.compile(r"(?i)password|secret|token")
 _SHAPES = "sqlite:///duly.db, postgresql://user@host/database or memory://"
 _NOT_YET = {"mysql": "MySQL", "mariadb": "MariaDB", "mongodb": "MongoDB"}
 
@@ -70,6 +75,8 @@ def parse_store_url(url: str, *, what: str = "store.url") -> StoreUrl:
     if not separator or not scheme:
         # The text is not shown: what is no URL may well be a bare password.
         raise ConfigError(f"expected {what} to be a URL such as {_SHAPES}, got a text without ://")
+    if len(url) > LONGEST_URL:
+        raise ConfigError(f"expected {what} to be at most {LONGEST_URL:,} characters long")
     shown = mask_url(url)
     if _CONTROL.search(url):
         raise _expected(what, "free of spaces and control characters (write them as %20)", shown)
@@ -99,7 +106,7 @@ def parse_store_url(url: str, *, what: str = "store.url") -> StoreUrl:
 def mask_url(url: str) -> str:
     """Return the URL with its password, and secrets among its parameters, as `***`."""
     bare = _USERINFO.sub(lambda m: f"{m[1]}{m[2]}{':' + HIDDEN if m[3] else ''}@", url)
-    return _SECRET_PARAMETER.sub(rf"\g<1>{HIDDEN}", bare)
+    return _PARAMETER.sub(lambda m: m[1] + HIDDEN if _SECRET_NAME.search(m[1]) else m[0], bare)
 
 
 def _kind_of(scheme: str, what: str) -> StoreKind:
@@ -125,8 +132,9 @@ def _place(parts: SplitResult) -> tuple[str | None, int | None]:
 
 def _sqlite_path(parts: SplitResult, what: str, shown: str) -> str:
     if parts.netloc:
-        three = f"sqlite:///{parts.netloc}{parts.path}"
-        raise _expected(what, f"three slashes and a relative path ({mask_url(three)})", shown)
+        # What stands before an @ may be a password, and would not be hidden behind three slashes.
+        three = "" if "@" in shown else f" (sqlite:///{one_line(parts.netloc + parts.path)})"
+        raise _expected(what, f"three slashes and a relative path{three}", shown)
     if parts.query or parts.fragment:
         raise _expected(what, "a file's path without ? and # (write them as %3F and %23)", shown)
     path = unquote(parts.path.removeprefix("/"))
@@ -146,4 +154,4 @@ def _database(parts: SplitResult, what: str, shown: str) -> str:
 
 
 def _expected(what: str, to_be: str, shown: str) -> ConfigError:
-    return ConfigError(f"expected {what} to be {to_be}, got {shown!r}")
+    return ConfigError(f"expected {what} to be {to_be}, got {brief(shown, SHOWN)}")

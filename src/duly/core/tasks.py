@@ -16,7 +16,7 @@ import msgspec
 
 from duly.core.expect import Expect
 from duly.core.rules import RetryPolicy, check_payload
-from duly.errors import InvalidValue, UsageError
+from duly.errors import InvalidValue, UsageError, one_line
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +47,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         twice = sorted(given.keys() & kwargs.keys())
         if twice:
             raise InvalidValue(f"{self.name} got {twice[0]!r} twice, by place and by name")
-        return self.check(msgspec.json.encode(given | dict(kwargs)))
+        try:
+            encoded = msgspec.json.encode(given | dict(kwargs))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidValue(
+                f"expected arguments of {self.name} that JSON can carry: {one_line(error)}"
+            ) from None
+        return self.check(encoded)
 
     def check(self, encoded: bytes) -> bytes:
         """Return encoded arguments that fit the task, or raise `InvalidValue`."""
@@ -58,10 +64,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         """Return keyword arguments for the function, converted to its annotations."""
         try:
             return msgspec.structs.asdict(msgspec.json.decode(encoded, type=self.params))
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
             fields = ", ".join(self.params.__struct_fields__) or "no parameters"
             raise InvalidValue(
-                f"expected arguments of {self.name} to fit ({fields}): {error}"
+                f"expected arguments of {self.name} to fit ({fields}): {one_line(error)}"
             ) from None
 
 

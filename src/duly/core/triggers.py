@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeAlias
 from duly.core.cron import Fold, Gap, Search, Seconds, parse, search_for
 from duly.core.durations import LONGEST, format_duration, parse_duration
 from duly.core.zones import EPOCH, Zone, zone
-from duly.errors import InvalidValue, UnknownName
+from duly.errors import InvalidValue, UnknownName, brief
 
 _SHORTEST = timedelta(milliseconds=1)
 _MOST = 100_000
@@ -267,10 +267,10 @@ def trigger_from_spec(spec: Mapping[str, object]) -> Trigger:
         raise InvalidValue.expected("trigger", "an object with a kind", spec)
     kind = spec.get("kind")
     if not isinstance(kind, str) or kind not in _KEYS:
-        raise UnknownName.of("kind of trigger", str(kind)[:32], _KEYS)
+        raise UnknownName.of("kind of trigger", _named(kind), _KEYS)
     for key in spec:
         if key not in _KEYS[kind]:
-            raise UnknownName.of(f"key of a {kind} trigger", str(key)[:32], _KEYS[kind])
+            raise UnknownName.of(f"key of a {kind} trigger", _named(key), _KEYS[kind])
     for key in _NEEDED[kind]:
         if key not in spec:
             raise InvalidValue.expected(f"{kind} trigger", f"given with {key!r}", dict(spec))
@@ -285,6 +285,10 @@ _KEYS = {
     "once": ("kind", "at"),
 }
 _NEEDED = {"cron": ("expression",), "every": ("interval",), "once": ("at",)}
+
+
+def _named(given: object) -> str:
+    return given[:32] if isinstance(given, str) else brief(given, 32)
 
 
 def _read(key: str, value: object) -> object:

@@ -257,7 +257,7 @@ class Attempts:
         claimed = holding.claimed
         try:
             encoded = None if result is None else msgspec.json.encode(result)
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             return self._fail(holding, f"its result cannot be kept as JSON: {error}")
         if encoded is not None and len(encoded) > MAX_PAYLOAD:
             return self._fail(

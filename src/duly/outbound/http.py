@@ -151,10 +151,11 @@ class Http:
     def _address(self, url: str) -> URL:
         try:
             address = URL(url)
-            port = address.port
+            # A host in letters of the world is decoded when it is asked for, and may not be one.
+            host, port = address.host, address.port
         except (ValueError, TypeError):
             raise Unsendable("expected the URL to be valid") from None
-        if address.scheme not in self._schemes or not address.host or not port:
+        if address.scheme not in self._schemes or not host or not port:
             raise Unsendable.expected("the URL's scheme", "an allowed one", address.scheme)
         if address.user is not None or address.password is not None:
             raise Unsendable("expected the URL to have no user or password; use a header")
@@ -227,8 +228,8 @@ def _body(json: object | None, body: bytes | None) -> bytes | None:
         raise Unsendable("expected json or body, got both")
     try:
         return msgspec.json.encode(json)
-    except TypeError as error:
-        raise Unsendable(f"expected json to be made of plain values: {error}") from None
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Unsendable(f"expected json to be made of plain values: {plain(error)}") from None
 
 
 async def _keep(response: aiohttp.ClientResponse, limit: int, *, until: float) -> tuple[str, bool]:

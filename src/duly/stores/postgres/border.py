@@ -43,6 +43,7 @@ _FAMILIES: dict[str, tuple[type[DulyError], str]] = {
     "28": (StoreRefused, "the user is not allowed in"),
     "40": (StoreUnavailable, "the transaction was rolled back by a conflict"),
     "53": (StoreUnavailable, "the database server lacks a resource"),
+    "54": (InvalidValue, "a value is too large for the database"),
     "57": (StoreUnavailable, "the database server is stopping or not ready"),
     "58": (StoreUnavailable, "the database server had an error of its system"),
 }

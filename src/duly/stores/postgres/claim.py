@@ -10,6 +10,7 @@ own id on the boot's row (or its rows in `held`) and is answered with what it st
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from uuid import UUID
 from duly.core.fleet import Claim
 from duly.core.runs import Claimed, Origin
 from duly.stores.base import DEFAULT_LEASE
+from duly.stores.postgres.floors import Floors
 from duly.stores.postgres.ground import Ground
 
 _ORIGINS = {one.value: one for one in Origin}
@@ -25,6 +27,8 @@ _ORIGINS = {one.value: one for one in Origin}
 
 class ClaimVerbs(Ground):
     """`claim`."""
+
+    _floors: dict[tuple[str, ...], Floors]
 
     async def claim(
         self,
@@ -38,7 +42,11 @@ class ClaimVerbs(Ground):
         now: datetime | None = None,
     ) -> Claim:
         await self._must_be_trusted()
-        asked = (boot, claim, list(dict.fromkeys(queues)), list(tasks), limit, lease, now)
+        floors = self._floors.setdefault((*queues, "", *tasks), Floors())
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        ranges = floors.ranges(list(dict.fromkeys(queues)), limit, began)
+        asked = (boot, claim, ranges[0], list(tasks), limit, lease, now, *ranges[1:])
         rows = await self._fetch(TAKE, *asked, False)
         if not rows:
             rows = await self._fetch(AGAIN, boot, claim, lease, now)
@@ -46,12 +54,14 @@ class ClaimVerbs(Ground):
                 rows = await self._fetch(TAKE, *asked, True)
         if not rows:
             return Claim(alive=False)
-        return Claim(alive=True, runs=tuple(_claimed(row) for row in rows if row[0] is not None))
+        rows = [row for row in rows if row[0] is not None]
+        floors.note([(row[14], row[15], row[0]) for row in rows], limit, began, clock() - began)
+        return Claim(alive=True, runs=tuple(map(_claimed, rows)))
 
 
 def _claimed(row: Any) -> Claimed:
     (run, epoch, task, args, queue, failures, deaths, limit_key, schedule, due, start, origin,
-     enqueued_at, parent) = row  # fmt: skip
+     enqueued_at, parent, _, _) = row  # fmt: skip
     return Claimed(
         run, epoch, task, args, queue, failures, deaths, limit_key, schedule, due, start,
         _ORIGINS[origin], enqueued_at, parent,
@@ -60,7 +70,7 @@ def _claimed(row: Any) -> Claimed:
 
 _SHOWN = """
 r.id, h.epoch, r.task, r.args, r.queue, h.failures, h.deaths, r.limit_key, r.schedule, r.due,
-r.window_start, r.origin, r.enqueued_at, r.parent
+r.window_start, r.origin, r.enqueued_at, r.parent, r.queue, r.priority
 """
 
 TAKE = """
@@ -70,20 +80,32 @@ me as (
   set seen_at = t.now, lease_until = t.now + $6::interval, last_claim = $2, beats = beats + 1
   from t
   where i.boot = $1 and i.state in ('live', 'stopping')
-    and ($8 or i.last_claim is distinct from $2)
+    and ($11 or i.last_claim is distinct from $2)
     and not exists (select from duly_held where boot = $1 and claim = $2)
   returning t.now
-), picked as (
-  select p.tid from me
-  cross join unnest($3::text[]) q (queue)
-  cross join lateral (
+), sought as (
+  select * from unnest($3::text[], $8::smallint[], $9::smallint[], $10::uuid[])
+    q (queue, lowest, highest, floor)
+), picked as materialized (
+  select p.tid from me cross join sought q cross join lateral (
     select y.ctid as tid, y.priority, y.id from duly_ready y
-    where y.queue = q.queue and y.task = any($4::text[])
+    where y.queue = q.queue and y.priority between q.lowest and q.highest and y.id > q.floor
+      and y.task = any($4::text[])
       and (y.expires_at is null or y.epoch > 0 or y.expires_at > me.now)
     order by y.priority desc, y.id limit $5 for update skip locked) p
   order by p.priority desc, p.id limit $5
+), below as (
+  select p.tid from me cross join sought q cross join lateral (
+    select y.ctid as tid, y.priority, y.id from duly_ready y
+    where y.queue = q.queue and y.priority = q.lowest and y.id <= q.floor
+      and y.task = any($4::text[])
+      and (y.expires_at is null or y.epoch > 0 or y.expires_at > me.now)
+    order by y.priority desc, y.id limit $5 for update skip locked) p
+  where (select count(*) from picked) < $5
+  order by p.priority desc, p.id limit greatest(0, $5 - (select count(*) from picked))
 ), gone as (
-  delete from duly_ready where ctid = any(array(select tid from picked))
+  delete from duly_ready
+  where ctid = any(array(select tid from picked union all select tid from below))
   returning *
 ), held as (
   insert into duly_held (id, boot, claim, epoch, failures, deaths, claimed_at, limit_key)
@@ -92,7 +114,7 @@ me as (
 select g.id, g.epoch + 1, g.task, coalesce(g.args, r.args), coalesce(r.queue, g.queue),
   g.failures, g.deaths, g.limit_key, coalesce(g.schedule, r.schedule), coalesce(g.due, r.due),
   coalesce(g.window_start, r.window_start), coalesce(g.origin, r.origin),
-  coalesce(g.enqueued_at, r.enqueued_at), coalesce(g.parent, r.parent)
+  coalesce(g.enqueued_at, r.enqueued_at), coalesce(g.parent, r.parent), g.queue, g.priority
 from me left join gone g on true
 left join lateral (select * from duly_run where id = g.id and g.args is null limit 1) r on true
 order by g.priority desc, g.id

@@ -54,12 +54,14 @@ class FireVerbs(Ground):
         await self._must_be_trusted()
 
         async def work(unit: Unit) -> Fired:
-            rows = [schedule_of(row) for row in await unit.fetch(LOCK_DUE, unit.now, limit)]
+            found = await unit.fetch(LOCK_DUE, unit.now, limit)
+            rows = [schedule_of(tuple(row)[:-1]) for row in found]
             last = await last_runs(unit, rows)
             plans = [plan_firing(row, last[row.name], unit.now, new_id) for row in rows]
             await write_marks(unit, [plan.row for plan in plans])
             fired = await apply(unit, plans)
-            drained, more_fired = await _drain(unit, limit, new_id)
+            backlogs = not found or found[0][-1] or any(plan.backlog for plan in plans)
+            drained, more_fired = await _drain(unit, limit, new_id) if backlogs else (0, [])
             more = bool(len(rows) == limit or drained) and await _is_more(unit)
             return Fired(
                 fired=(*fired, *more_fired),
@@ -145,11 +147,6 @@ async def _is_more(unit: Unit) -> bool:
     return bool(rows[0][0])
 
 
-LOCK_DUE = f"""
-select {SCHEDULE} from duly_schedule where next_fire <= $1::timestamptz
-order by next_fire, name limit $2 for update skip locked
-"""
-
 # The rows are locked, so each of them conflicts; written so that no join can be planned badly.
 MARK = """
 insert into duly_schedule (name, fired_through, next_fire, last_run, open_range, owner, definition,
@@ -178,6 +175,11 @@ on conflict (schedule, after) do update set until = excluded.until, revision = e
 _DRAINABLE = """
 from duly_backlog b join duly_schedule s on s.name = b.schedule
 where b.next_at <= $1::timestamptz and s.state = 'active'
+"""
+
+LOCK_DUE = f"""
+select {SCHEDULE}, exists (select {_DRAINABLE}) from duly_schedule
+where next_fire <= $1::timestamptz order by next_fire, name limit $2 for update skip locked
 """
 
 LOCK_DRAINABLE = f"""

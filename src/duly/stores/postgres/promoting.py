@@ -35,7 +35,7 @@ class PromoteVerbs(Ground):
             return int(promoted)
 
         async def work(unit: Unit) -> int:
-            found = await unit.fetch(FIND_DUE, unit.now, limit)
+            found = await unit.fetch(FIND_DUE, unit.now, limit - promoted)
             keys = [row[0] for row in await unit.fetch(WAITED_FOR)]
             await unit.lock_limits([*(row[1] for row in found), *keys])
             moved = await _promote(unit, [row[0] for row in found]) if found else 0
@@ -60,12 +60,15 @@ _WAITS = "state = 'waiting' and reason >= 'limit:' and reason < 'limit;'"
 
 PROMOTE_PLAIN = f"""
 with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
-locked as materialized (
+first as materialized (
   select l.tid from t cross join lateral (
-    select ctid as tid from duly_later
-    where wake_at <= t.now and state = any($3::text[])
-      and (select limit_key from duly_run where id = duly_later.id limit 1) is null
-    order by wake_at, id limit $2 for update skip locked) l
+    select ctid as tid from duly_later where wake_at <= t.now and state = any($3::text[])
+    order by wake_at, id limit $2) l
+), locked as materialized (
+  select l.tid from first f cross join lateral (
+    select l.ctid as tid from duly_later l
+    where l.ctid = f.tid and (select limit_key from duly_run where id = l.id limit 1) is null
+    for update skip locked) l
 ), gone as (
   delete from duly_later where ctid = any(array(select tid from locked))
   returning id, epoch, failures, deaths

@@ -21,6 +21,7 @@ from duly.stores.postgres.ending import EndVerbs
 from duly.stores.postgres.enqueue import EnqueueVerbs
 from duly.stores.postgres.firing import FireVerbs
 from duly.stores.postgres.fleet import FleetVerbs
+from duly.stores.postgres.floors import Floors
 from duly.stores.postgres.housekeeping import HousekeepingVerbs
 from duly.stores.postgres.lease import Line
 from duly.stores.postgres.ledger import LedgerVerbs
@@ -67,6 +68,7 @@ class PostgresStore(
         self._address = Address(url, schema)
         self._pool = Pool(self._address, pool_size)
         self._bell = Bell(self._address)
+        self._floors: dict[tuple[str, ...], Floors] = {}
         self._together = Together(self._put_plain)
         self._standing: Standing | None = None
         self.name = self._address.name

@@ -97,6 +97,8 @@ def enqueue_with(
         conn.execute("release duly")
     except apsw.Error as error:
         raise translate(error, path, system_errno=conn.system_errno) from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise InvalidValue(f"the store {path} cannot hold a value: {error}") from error
     return answers, tx.told
 
 

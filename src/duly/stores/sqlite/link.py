@@ -13,6 +13,7 @@ from typing import Any
 
 import apsw
 
+from duly.errors import InvalidValue
 from duly.stores.base import WakeUp
 from duly.stores.sqlite.border import never_migrated, no_such_table, translate
 from duly.stores.sqlite.file import connect, tidy_close
@@ -42,6 +43,9 @@ class Link:
             self._conn.execute("commit")
         except apsw.Error as error:
             raise self._failed(error) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            self._roll_back()
+            raise InvalidValue(f"the store {self.path} cannot hold a value: {error}") from error
         except BaseException:
             self._roll_back()
             raise
