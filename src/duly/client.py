@@ -28,6 +28,7 @@ from duly.core.firing import DRAIN_CHUNK, run_for
 from duly.core.fleet import Incident, Instance
 from duly.core.instants import trigger_of
 from duly.core.outbox import Outgoing
+from duly.core.rules import check_key
 from duly.core.runs import Answer, NewRun, Origin, Reuse, RunFilter, RunView
 from duly.core.schedules import Definition, ScheduleRow
 from duly.core.states import ENDS, RunState, ScheduleVerb
@@ -108,6 +109,8 @@ class Client:
         priority = task.priority if options.priority is None else options.priority
         if not -32768 <= priority <= 32767:
             raise InvalidValue.expected("priority", "from -32768 to 32767", priority)
+        if options.key is not None:
+            check_key(options.key)
         expires = options.expires_after or task.expires_after
         return NewRun(
             id=self._clock.new_id(),

@@ -90,15 +90,12 @@ def test_a_number_without_end_in_a_file_is_a_fault_of_the_file(tmp_path: Path, t
     well_said(str(refusal.value))
 
 
-@pytest.mark.parametrize("option", ["key", "queue"])
-async def test_text_that_no_store_can_hold_is_the_callers_mistake(
-    tmp_path: Path, option: str
-) -> None:
+async def test_text_that_no_store_can_hold_is_the_callers_mistake(tmp_path: Path) -> None:
     app = Duly(f"sqlite:///{tmp_path / 'duly.db'}")
     declared = DeclaredTask(app, TASK)
     async with app:
         with pytest.raises(InvalidValue, match="cannot hold a value"):
-            await declared.options(**{option: LONE}).enqueue(a=1)  # type: ignore[misc]
+            await declared.options(queue=LONE).enqueue(a=1)
         await declared.enqueue(a=1)
         with pytest.raises(InvalidValue):
             await app.client.emit("happened", LONE)
@@ -108,6 +105,16 @@ def test_a_key_too_long_for_an_index_is_no_bug_of_ours() -> None:
     error = asyncpg.ProgramLimitExceededError("index row size 2800 exceeds btree maximum 2704")
     refused: DulyError = translated(error, "postgresql://h/d")
     assert isinstance(refused, InvalidValue)
+
+
+@pytest.mark.parametrize("key", ["", "k" * 501, "a\0b", "two\nlines", LONE])
+async def test_a_key_that_no_store_could_find_again_is_refused_where_it_is_given(key: str) -> None:
+    app = Duly()
+    task = app.task(round_and_round)
+    async with app:
+        with pytest.raises(InvalidValue, match="the key to be 1 to 500 printable characters"):
+            await task.options(key=key).enqueue()
+        await task.options(key="k" * 500).enqueue()
 
 
 async def test_a_result_that_holds_itself_fails_its_run() -> None:

@@ -117,6 +117,17 @@ def after_death(deaths: int) -> AfterDeath:
     return AfterDeath(park=deaths >= DEATHS_TO_PARK, alone=deaths == DEATHS_TO_SUSPECT)
 
 
+LONGEST_KEY = 500
+"""Characters of a run's key: more would not fit an index of every database."""
+
+
+def check_key(key: object) -> str:
+    """Return the key of a run, or raise `InvalidValue`."""
+    if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
+        raise InvalidValue.expected("the key", f"1 to {LONGEST_KEY} printable characters", key)
+    return key
+
+
 def check_payload(what: str, data: bytes) -> bytes:
     """Return `data`, or raise `InvalidValue` when it is over `MAX_PAYLOAD` bytes."""
     if len(data) > MAX_PAYLOAD:
