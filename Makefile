@@ -81,7 +81,7 @@ wheel: $(STAMP)  ## Build the wheel and try it in a clean environment
 
 SEEDS ?= 200
 simulate: $(STAMP)  ## Simulated fleets under faults (SEEDS=200)
-	PYTHONHASHSEED=0 $(PY) -m simulation --seeds $(SEEDS)
+	PYTHONHASHSEED=0 $(PY) -m simulation --seeds $(SEEDS) --all-bugs
 
 MINUTES ?= 10
 chaos: $(STAMP)  ## Real processes under real signals (STORE=sqlite or postgres, MINUTES=10)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from contextlib import ExitStack
 
@@ -25,6 +26,8 @@ def main() -> int:
     parser.add_argument("--gate", action="store_true", help="the share the gate can afford")
     chosen = parser.parse_args()
     scale = Scale(full=not chosen.gate, minutes=chosen.minutes)
+    # Told to stop, it still ends its processes and its server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wrong = 0
     with ExitStack() as stack:
         server: Server | None = None

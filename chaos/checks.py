@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
+from math import inf
 from uuid import UUID
 
 import msgspec
 
 from chaos.journal import Line
+from chaos.report import Moment
 from duly.core.runs import RunView
 from duly.core.states import RunState
 from duly.core.verdicts import Verdict, VerdictRange
@@ -112,3 +114,62 @@ class Flow(msgspec.Struct):
 def judge_flow(asked: set[UUID], acknowledged: set[UUID], there: set[UUID]) -> Flow:
     """Compare what the caller knows with what the store has."""
     return Flow(len(acknowledged), len(acknowledged - there), len(there - asked))
+
+
+class Recovery(msgspec.Struct):
+    """What came after each fault."""
+
+    injected: int
+    survived: int  # work went on, and all that the struck worker had in hand was begun again
+    times_s: list[float]
+
+
+def judge_recovery(
+    moments: Sequence[Moment], lines: Iterable[Line], at_rest: Set[UUID] = frozenset()
+) -> Recovery:
+    """Look for what came after each fault; `at_rest` are runs that have come to an end, or wait.
+
+    A fault of one worker is over when the last of the runs that this worker was at, and never
+    ended, was begun again; of all, when any run is begun. A worker that had nothing in hand gives
+    no time. Not survived: what a worker had in hand was neither begun again nor came to rest, or
+    nothing at all was begun any more although something was left to do.
+    """
+    told = sorted((one for one in lines if one.run is not None), key=lambda one: one.at_s)
+    begun = [one for one in told if one.kind == "start"]
+    times = [one.at_s for one in begun]
+    ended = {(one.run, one.attempt): one.at_s for one in told if one.kind == "end"}
+    by_worker: dict[str, list[Line]] = defaultdict(list)
+    by_run: dict[UUID | None, list[Line]] = defaultdict(list)
+    for one in begun:
+        by_worker[one.worker].append(one)
+        by_run[one.run].append(one)
+    all_done = bool(at_rest) and {one.run for one in told} <= at_rest
+    seen = Recovery(injected=len(moments), survived=0, times_s=[])
+    for moment in moments:
+        place = bisect_right(times, moment.at_s)
+        lived_on = place < len(times)
+        survived = lived_on or all_done
+        if not moment.worker:
+            seen.survived += survived
+            seen.times_s += [times[place] - moment.at_s] if lived_on else []
+            continue
+        held = [
+            one
+            for one in by_worker[moment.worker]
+            if one.at_s <= moment.at_s < ended.get((one.run, one.attempt), inf)
+        ]
+        again = [_later(one, by_run[one.run]) for one in held]
+        stuck = [
+            one
+            for one, at_s in zip(held, again, strict=True)
+            if at_s is None and (one.run, one.attempt) not in ended and one.run not in at_rest
+        ]
+        seen.survived += not stuck and (bool(held) or survived)
+        found = [one - moment.at_s for one in again if one is not None and one > moment.at_s]
+        seen.times_s += [max(found)] if found else []
+    return seen
+
+
+def _later(one: Line, attempts: Iterable[Line]) -> float | None:
+    """When the next attempt of a run began, if one did; some die before their code begins."""
+    return min((more.at_s for more in attempts if more.attempt > one.attempt), default=None)

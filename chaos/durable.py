@@ -55,7 +55,7 @@ Write = Callable[..., None]
 def declare(app: Duly, write: Write, folder: Path) -> None:
     """Declare the tasks, and where their messages go."""
     _declare_steps(app, write, folder)
-    _declare_iterations(app, folder)
+    _declare_iterations(app, write, folder)
     _declare_effects(app, write, folder)
     app.bind(SINK, to=Sink(folder / "sink"), per_second=1_000_000)
 
@@ -67,12 +67,14 @@ def _declare_steps(app: Duly, write: Write, folder: Path) -> None:
             mark.unlink()
         except FileNotFoundError:
             return
+        write("died", detail=place)
         os.kill(os.getpid(), signal.SIGKILL)
 
     @app.task(retries=0)
     async def fifty(ctx: Context) -> int:
         """Fifty steps, each of which can be died at before, inside, and behind."""
         total = 0
+        write("start", run=ctx.run_id, attempt=ctx.attempt)
         for number in range(STEPS):
             die(f"{number}-before")
 
@@ -84,15 +86,18 @@ def _declare_steps(app: Duly, write: Write, folder: Path) -> None:
             total += await ctx.step(f"step {number}", act)
             write("kept", run=ctx.run_id, attempt=ctx.attempt, detail=str(number))
             die(f"{number}-after")
+        write("end", run=ctx.run_id, attempt=ctx.attempt)
         return total
 
 
-def _declare_iterations(app: Duly, folder: Path) -> None:
+def _declare_iterations(app: Duly, write: Write, folder: Path) -> None:
     @app.task(retries=0)
     async def rows(ctx: Context, count: int) -> int:
         """Publish a message for each row of a source."""
+        write("start", run=ctx.run_id, attempt=ctx.attempt)
         async for row in ctx.each("rows", lambda after: _rows(after, count)):
             await ctx.publish(SINK, row, key=str(row % 7))
+        write("end", run=ctx.run_id, attempt=ctx.attempt)
         return ctx.work.journal.progress.published
 
     @app.task(retries=0)
@@ -111,12 +116,15 @@ def _declare_effects(app: Duly, write: Write, folder: Path) -> None:
     @app.task(retries=5, backoff="50ms")
     async def deliver(ctx: Context, port: int, number: int) -> bool:
         """Deliver one thing, once."""
+        write("start", run=ctx.run_id, attempt=ctx.attempt)
         receipt = await ctx.effect("deliver", _deliver, port, number, key=str(number))
+        write("end", run=ctx.run_id, attempt=ctx.attempt)
         return receipt.first
 
     @app.task(retries=3, backoff="100ms")
     async def slow_delivery(ctx: Context, port: int, key: str, early: bool) -> bool:
         """Deliver with a long moment between intent and sending, or sending and answer."""
+        write("start", run=ctx.run_id, attempt=ctx.attempt)
 
         async def send(effect: Effect) -> str:
             if early:
@@ -129,6 +137,7 @@ def _declare_effects(app: Duly, write: Write, folder: Path) -> None:
             return await _send(effect, port, key)
 
         receipt = await ctx.effect("deliver", send, per="year", key=key, deadline="1s")
+        write("end", run=ctx.run_id, attempt=ctx.attempt)
         return receipt.first
 
 

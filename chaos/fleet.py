@@ -19,6 +19,8 @@ from pathlib import Path
 import msgspec
 
 from chaos.declared import Spec
+from chaos.journal import now_s
+from chaos.report import Moment
 from chaos.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,24 +61,35 @@ class Fleet:
     def __init__(self, spec: Spec, folder: Path) -> None:
         self.workers: list[Worker] = []
         self.killed = 0
+        self.moments: list[Moment] = []
         self._folder = folder
         self._spec = folder / "spec.json"
         self._spec.write_bytes(msgspec.json.encode(spec))
 
     def start(
-        self, count: int = 1, *, apart: bool = False, env: Mapping[str, str] | None = None
+        self,
+        count: int = 1,
+        *,
+        apart: bool = False,
+        env: Mapping[str, str] | None = None,
+        tree: Path = ROOT,
     ) -> list[Worker]:
-        """Start workers, in PID namespaces of their own if they are to be apart."""
+        """Start workers, in PID namespaces of their own if they are to be apart.
+
+        `tree` is the source tree whose code they are: this one, or one of an earlier version.
+        """
         started = []
         for _ in range(count):
             name = f"w{len(self.workers) + 1}"
             command = [*(APART if apart else ()), sys.executable, "-m", "chaos.worker"]
             given = {"CHAOS_SPEC": str(self._spec), "CHAOS_WORKER": name, **(env or {})}
+            if tree != ROOT:
+                given["PYTHONPATH"] = f"{tree / 'src'}:{tree}"
             with (self._folder / f"{name}.log").open("wb") as log:
                 process = subprocess.Popen(
                     command,
                     env=os.environ | given,
-                    cwd=ROOT,
+                    cwd=tree,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -96,6 +109,7 @@ class Fleet:
 
     def kill(self, worker: Worker) -> None:
         """Kill -9 one worker."""
+        self.moments.append(Moment(now_s(), worker.name))
         worker.kill()
         self.killed += 1
 

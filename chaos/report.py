@@ -1,22 +1,53 @@
 """What a trial came to: figures by name, those that must have one value, and those that inform.
 
-A report is printed for people and kept as JSON under `chaos/results/`. It never says *passed* of
-a part that was left out: what could not be tried stands there with its reason.
+A report is printed for people and kept as JSON under `chaos/results/`, one file for each trial and
+store; `chaos/page.py` makes the page of reliability from them. It never says *passed* of a part
+that was left out: what could not be tried stands there with its reason. Figures whose names are in
+`COUNTED` are also summed up as what was lost, what was doubled, and what was refused as stale.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 RESULTS = Path(__file__).parent / "results"
-Value = int | float | str
+Value = bool | int | float | str
+
+COUNTED = {
+    "acknowledged and lost": "lost",
+    "deliveries that are neither performed nor uncertain": "lost",
+    "done, but never performed": "lost",
+    "lost": "lost",
+    "neighbours that did not succeed": "lost",
+    "never performed": "lost",
+    "occurrences lost": "lost",
+    "performed, and the ledger knows nothing": "lost",
+    "rows that were never published": "lost",
+    "runs that did not succeed": "lost",
+    "succeeded without its work": "lost",
+    "attempts begun twice": "doubled",
+    "attempts ended twice": "doubled",
+    "doubled": "doubled",
+    "doubled or invented": "doubled",
+    "finished steps done again": "doubled",
+    "invented": "doubled",
+    "never asked for": "doubled",
+    "occurrences doubled or invented": "doubled",
+    "performed twice": "doubled",
+    "rows published under two ids": "doubled",
+    "stale endings the sleepers sent": "stale",
+    "stale writes": "stale",
+    "stale writes refused": "stale",
+    "words in a dead boot's name refused": "stale",
+}
 
 
-class Figure(msgspec.Struct, frozen=True):
+class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
     """A figure. `wanted` None: it informs; `at_most`: the bound is not the only good value."""
 
     name: str
@@ -34,12 +65,34 @@ class Figure(msgspec.Struct, frozen=True):
         return self.value != self.wanted
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """A fault that was done: when, by the clock of the journal, and to which worker, if to one."""
+
+    at_s: float
+    worker: str = ""
+
+
 class Report(msgspec.Struct, kw_only=True):
-    """A trial on one store."""
+    """A trial on one store. `recovery_ms` has `p50` and `p99` of what could be measured.
+
+    A trial that knows better than the journal how long its faults lasted fills `times_s`.
+    """
 
     trial: str
     store: str
+    command: str = ""
+    date: str = ""
+    seconds: float = 0.0
+    full: bool = False
+    injected: int = 0
+    survived: int = 0
+    lost: int = 0
+    doubled: int = 0
+    stale: int = 0
+    recovery_ms: dict[str, float] = {}
     figures: list[Figure] = []
+    moments: list[Moment] = []
+    times_s: list[float] = []
     skipped: str = ""
     evidence: str = ""
 
@@ -55,6 +108,24 @@ class Report(msgspec.Struct, kw_only=True):
         """Add a figure that has a bound."""
         self.figures.append(Figure(name, value, bound, at_most=True))
 
+    def settle(self, injected: int, survived: int, recovery_s: Sequence[float]) -> None:
+        """Say how many faults there were and were lived through, and sum the figures up.
+
+        Figures that are named in `COUNTED` are numbers.
+        """
+        self.injected, self.survived = injected, survived
+        if recovery_s := self.times_s or recovery_s:
+            ms = [one * 1000 for one in recovery_s]
+            self.recovery_ms = {
+                name: round(percentile(ms, share), 1)
+                for name, share in (("p50", 0.5), ("p99", 0.99))
+            }
+        sums = dict.fromkeys(("lost", "doubled", "stale"), 0)
+        for one in self.figures:
+            if one.name in COUNTED:
+                sums[COUNTED[one.name]] += int(one.value)
+        self.lost, self.doubled, self.stale = sums["lost"], sums["doubled"], sums["stale"]
+
     @property
     def wrong(self) -> list[str]:
         """The figures that break a promise, in words."""
@@ -69,6 +140,11 @@ class Report(msgspec.Struct, kw_only=True):
         print(f"\n{self.trial} on {self.store}")
         if self.skipped:
             print(f"  skipped: {self.skipped}")
+        else:
+            print(
+                f"  faults {self.injected}, survived {self.survived}, lost {self.lost}, doubled "
+                f"{self.doubled}, stale refused {self.stale}, recovery ms {self.recovery_ms}"
+            )
         for one in self.figures:
             aside = f"   EXPECTED {one.wanted}" if one.wrong else ""
             print(f"  {one.name:<52}{one.value!s:>12}{aside}")
@@ -76,12 +152,22 @@ class Report(msgspec.Struct, kw_only=True):
             print(self.evidence, file=sys.stderr)
         sys.stdout.flush()
 
-    def keep(self) -> None:
-        """Write it down as JSON."""
-        RESULTS.mkdir(exist_ok=True)
-        at = datetime.now(UTC)
-        path = RESULTS / f"{at:%Y%m%dT%H%M%S}-{self.trial}-{self.store}.json"
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2))
+    def keep(self, folder: Path = RESULTS) -> bool:
+        """Write it down as JSON, unless a fuller one is there; return whether it was written."""
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{self.trial}-{self.store}.json"
+        if path.exists() and not self.full and msgspec.json.decode(path.read_bytes())["full"]:
+            return False
+        kept = msgspec.structs.replace(
+            self,
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
+            evidence=self.evidence if self.wrong else "",
+            moments=[],
+            times_s=[],
+        )
+        text = msgspec.json.format(msgspec.json.encode(kept), indent=2)
+        path.write_bytes(text + b"\n")
+        return True
 
 
 def percentile(values: list[float], share: float) -> float:

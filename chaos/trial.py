@@ -6,18 +6,24 @@ Leaving a trial ends every process it started. What a trial sees goes into its r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from chaos.checks import Attempts, Occurrences, judge_attempts, judge_schedule
+from chaos.checks import (
+    Attempts,
+    Occurrences,
+    judge_attempts,
+    judge_recovery,
+    judge_schedule,
+)
 from chaos.declared import Every, Spec, build
 from chaos.fleet import Fleet
-from chaos.journal import Journal
+from chaos.journal import Journal, now_s
 from chaos.places import Place
-from chaos.report import Report
+from chaos.report import Moment, Report
 from chaos.waiting import Overdue, until, until_it
 from duly.app import DeclaredTask, Duly
 from duly.client import Client, Options, RunHandle
@@ -38,6 +44,7 @@ class Trial:
     def __init__(self, place: Place, report: Report, app: Duly, *, fleet: Fleet) -> None:
         self.place, self.report, self.app, self.fleet = place, report, app, fleet
         self.woken_at_once = 0  # workers that slept inside a write of a file that all share
+        self.at_rest: set[UUID] = set()  # runs that have ended, or are parked with their reason
         self.journal = Journal(place.folder / "journal")
 
     @property
@@ -68,6 +75,20 @@ class Trial:
                 return None
 
         return await until_it(send, within_s=within_s, what="an acknowledgement", every_s=0.2)
+
+    def struck(self, worker: str = "") -> None:
+        """Note that a fault was done, to one worker or to all."""
+        self.report.moments.append(Moment(now_s(), worker))
+
+    def settle(self) -> None:
+        """Count the faults, and see from the journal what came after each."""
+        lines = Journal(self.journal.path).read()
+        died = [Moment(one.at_s, one.worker) for one in lines if one.kind == "died"]
+        moments = sorted(
+            [*self.report.moments, *self.fleet.moments, *died], key=lambda one: one.at_s
+        )
+        seen = judge_recovery(moments, lines, self.at_rest)
+        self.report.settle(seen.injected, seen.survived, seen.times_s)
 
     async def joined(self, count: int) -> None:
         """Wait until so many workers have joined the fleet, in all."""
@@ -154,8 +175,9 @@ async def trial_of(
     *,
     settings: dict[str, str] | None = None,
     schedules: tuple[Every, ...] = (),
+    first: Callable[[Fleet], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Trial]:
-    """Set a trial up, and end it with all its processes."""
+    """Set a trial up, and end it with all its processes; `first` is done before it looks on."""
     spec = Spec(
         store=place.url,
         journal=str(place.folder / "journal"),
@@ -164,11 +186,17 @@ async def trial_of(
     )
     fleet = Fleet(spec, place.folder)
     app = build(spec, None)
+    trial = Trial(place, report, app, fleet=fleet)
     try:
+        if first is not None:
+            await first(fleet)
         async with app:
-            yield Trial(place, report, app, fleet=fleet)
+            yield trial
+            runs = await trial.every_run()
+            trial.at_rest = {one.id for one in runs if one.state in ENDS | {PARKED}}
     except Overdue as overdue:
         report.must_be(f"waited in vain: {overdue}", 1, 0)
     finally:
         fleet.end()
+        trial.settle()
         report.evidence = fleet.logs() + "\n" + _last_words(Path(spec.journal))

@@ -2,6 +2,8 @@
 
 It is an instance like a user's own: an application that works until SIGTERM, and the exit code
 of that. What the engine tells on its bus goes to the journal. It never outlives its harness.
+`CHAOS_STORE` is another way to the same store, `CHAOS_BOOT` a boot id that somebody else has too,
+and `CHAOS_POINTS` lays failpoints.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 
 from chaos.declared import Spec, build
+from chaos.failpoints import Points, lay
 from chaos.journal import Pen
 from duly import events
+from duly.engine import SystemClock
 from duly.events import Event
 
 TOLD = (
@@ -47,7 +52,12 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     spec = msgspec.json.decode(Path(os.environ["CHAOS_SPEC"]).read_bytes(), type=Spec)
     pen = Pen(Path(spec.journal), os.environ["CHAOS_WORKER"])
+    spec = msgspec.structs.replace(spec, store=os.environ.get("CHAOS_STORE", spec.store))
     app = build(spec, pen)
+    if copied := os.environ.get("CHAOS_BOOT"):
+        app.clock = Copied(UUID(copied))
+    if os.environ.get("CHAOS_POINTS"):
+        app.use(lay(Points(Path(spec.journal).parent, pen), app.store))
     app.bus.subscribe(lambda event: tell(pen, event), TOLD)
 
     async def work() -> int:
@@ -58,6 +68,18 @@ def main() -> int:
     code = asyncio.run(work())
     pen.write("exit", detail=str(code))
     return code
+
+
+class Copied(SystemClock):
+    """The clock of a process whose memory was copied: the first id it gives is not its own."""
+
+    def __init__(self, first: UUID) -> None:
+        super().__init__()
+        self._first: UUID | None = first
+
+    def new_id(self) -> UUID:
+        first, self._first = self._first, None
+        return first or super().new_id()
 
 
 def tell(pen: Pen, event: Event) -> None:

@@ -8,18 +8,23 @@ the promise it breaks.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from duly.core.fleet import Claim, InstanceState, Renewal, TakenOver
+from duly.core.fleet import Claim, Instance, InstanceState, Proof, Renewal, TakenOver
 from duly.core.runs import SUSPECT_QUEUE, Answer, Ending, Enqueued, Reuse
 from duly.core.states import PLACE, Place, RunState, RunVerb
 from duly.stores.base import Fired
 from duly.stores.memory.tables import NO_CODE
+from simulation.timetable import VERBS as SCHEDULE_VERBS
 
 if TYPE_CHECKING:
     from simulation.world import World
+
+BUSY = 30
+"""Claims of one process within a second that find nothing, and nothing in between."""
 
 FINAL = frozenset({RunVerb.COMPLETE, RunVerb.FAIL, RunVerb.CANCEL})
 
@@ -34,6 +39,7 @@ class Judge:
         self.claims: set[tuple[UUID, UUID]] = set()
         self.acknowledged: set[UUID] = set()
         self.attempts = 0
+        self._empty: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
         self.boots: dict[UUID, str] = {}  # boot -> process
         self.worked: set[tuple[UUID, int]] = set()  # (run, epoch) whose user code returned
 
@@ -41,17 +47,31 @@ class Judge:
         """Note what must never be."""
         self._world.note("judge", sentence)
         self.breaches.append(sentence)
+        if self._world.hasty:
+            self._world.loop.stop()
 
     # --- verbs ----------------------------------------------------------------------------
 
     def before(self, verb: str, args: tuple[Any, ...], how: dict[str, Any]) -> Any:
         """Keep of the tables what `after` compares with."""
-        if verb == "end":
-            return [self._owner(ending.run) for ending in args[1]]
-        if verb == "claim":
-            mine = (args[0], args[1])
-            held = self._world.tables.held.items()
-            return {run for run, row in held if (row.boot, row.claim) == mine}
+        world = self._world
+        match verb:
+            case "end":
+                return [self._owner(ending.run) for ending in args[1]]
+            case "keep":
+                return [self._owner(note.run) for note in args[1]]
+            case "claim":
+                mine = (args[0], args[1])
+                held = world.tables.held.items()
+                return {run for run, row in held if (row.boot, row.claim) == mine}
+            case "post":
+                return world.ledger.before(args[0])
+            case "outgoing":
+                return world.tables.relays.get(args[1])
+            case "take_over":
+                return world.tables.instances.get(args[0])
+            case _ if verb in SCHEDULE_VERBS:
+                return world.timetable.before()
         return None
 
     def after(
@@ -65,6 +85,7 @@ class Judge:
         answer: Any,
     ) -> None:
         """Judge a verb that was just done."""
+        world = self._world
         match verb, answer:
             case "end", list():
                 for ending, owner, one in zip(args[1], before, answer, strict=True):
@@ -75,21 +96,66 @@ class Judge:
                     self.breach(f"claim: {short(args[1])} was sent again, and took others")
             case "enqueue", list():
                 for one in answer:
-                    self._world.revived[one.run] += one.reuse is Reuse.REVIVED
+                    world.revived[one.run] += one.reuse is Reuse.REVIVED
+                    self._reused(one)
+            case "revive", Answer.DONE:
+                world.revived[args[0]] += 1
             case "register", Answer():
                 self.boots[args[0].boot] = who
-                self._world.note(who, f"register {short(args[0].boot)}: {answer}")
+                world.note(who, f"register {short(args[0].boot)}: {answer}")
             case _:
-                self._of_fleet(who, answer, forgiven=verb == "come_back" and answer > 0)
+                self._of_lasting(who, verb, args, before=before, answer=answer)
+        self.always()
 
-    def _of_fleet(self, who: str, answer: Any, *, forgiven: bool) -> None:
-        match answer:
-            case TakenOver():
-                self._taken(who, answer)
-            case Fired() if answer.fired:
-                self._world.note(who, f"fire: {len(answer.fired)}")
-            case _ if forgiven:
-                self._world.met("deaths taken back")
+    def _of_lasting(
+        self, who: str, verb: str, args: tuple[Any, ...], *, before: Any, answer: Any
+    ) -> None:
+        """Judge what concerns notes, effects, events and the outbox."""
+        world = self._world
+        match verb:
+            case "keep":
+                world.remembering.kept(who, args[0], args[1], before, answer)
+            case "post":
+                world.ledger.posted(who, args[0], answer, before)
+            case "sweep":
+                world.ledger.incidents()
+                if answer:
+                    world.met("sweep found something")
+            case "outgoing" if answer is not None:
+                world.remembering.relaying(args[1], args[0], before)
+            case "relayed":
+                world.remembering.relayed(who, args[2])
+            case "emit":
+                world.note(who, f"emit {args[0].name}: {answer}")
+            case _:
+                self._of_fleet(who, verb, args, before=before, answer=answer)
+
+    def _of_fleet(
+        self, who: str, verb: str, args: tuple[Any, ...], *, before: Any, answer: Any
+    ) -> None:
+        """Judge deaths, returns, and schedules."""
+        world = self._world
+        if verb == "take_over":
+            self._taken(who, args[1], before, answer)
+        elif verb == "come_back" and answer > 0:
+            world.met("deaths taken back")
+        elif verb in SCHEDULE_VERBS:
+            world.timetable.after(verb, before, answer)
+            if isinstance(answer, Fired) and answer.fired:
+                world.note(who, f"fire: {' '.join(one[0] for one in answer.fired)}")
+
+    def always(self) -> None:
+        """Hold what must hold after every transition."""
+        tables = self._world.tables
+        places = len(tables.ready) + len(tables.held) + len(tables.later) + len(tables.ended)
+        if places != len(tables.run):
+            self.breach(f"one place: {len(tables.run)} runs are in {places} places")
+        self._world.timetable.runs()
+        self.limits()
+
+    def _reused(self, one: Enqueued) -> None:
+        if one.reuse is not Reuse.NEW:
+            self._world.met(f"key {one.reuse}")
 
     def _owner(self, run: UUID) -> tuple[UUID, int] | None:
         held = self._world.tables.held.get(run)
@@ -114,7 +180,10 @@ class Judge:
         if answer is Answer.ALREADY:
             self._world.met("ending resent")
         if answer is not Answer.DONE:
+            self._world.remembering.refused(ending.note)
             return
+        if ending.note is not None:
+            self._world.remembering.went_out(ending.note.messages)
         if owner != (boot, ending.epoch):
             self.breach(
                 f"P6: {ending.verb} of {short(ending.run)}#{ending.epoch} was written with a stale"
@@ -126,6 +195,12 @@ class Judge:
                 self.breach(f"P6: run {short(ending.run)} completed twice")
 
     def _claimed(self, who: str, boot: UUID, claim: UUID, answer: Claim) -> None:
+        self._hurried(who, answer)
+        reasons = {row.reason or "" for row in self._world.tables.later.values()}
+        if any(one.startswith("limit:") for one in reasons):
+            self._world.met("limit waited for")
+        if NO_CODE in reasons:
+            self._world.met("run shelved")
         if answer.runs:
             runs = " ".join(f"{short(one.id)}#{one.epoch}" for one in answer.runs)
             self._world.note(who, f"claim {short(claim)}: {runs}")
@@ -134,23 +209,52 @@ class Judge:
             if any(one.queue == SUSPECT_QUEUE or one.deaths >= 3 for one in answer.runs):
                 self._world.met("suspect claimed")
             self.claims.add((boot, claim))
-        self.limits()
+            for one in answer.runs:
+                self._world.remembering.claimed(one)
 
-    def _taken(self, who: str, answer: TakenOver) -> None:
+    def _hurried(self, who: str, answer: Claim) -> None:
+        """Who finds nothing to claim does not ask again and again: idle is nearly free."""
+        second = int(self._world.loop.time())
+        if answer.runs or self._empty[who][0] != second:
+            self._empty[who] = (second, 0)
+        count = self._empty[who][1] + 1
+        self._empty[who] = (second, count)
+        if count == BUSY:
+            self.breach(f"idle: {who} found nothing to claim {count} times within a second")
+
+    def _taken(self, who: str, proof: Proof, before: Instance | None, answer: TakenOver) -> None:
         if answer.buried:
-            self._world.note(who, f"took over {answer.taken} runs of {short(answer.boot)}")
+            self._world.note(who, f"took over {answer.taken} runs of {short(answer.boot)}: {proof}")
+            assert before is not None, "who was buried was there"
+            self._proven(answer.boot, proof, before)
         if answer.taken:
             self._world.met("takeover")
+            self._world.met(f"takeover: {proof}")
         if answer.parked:
             self._world.met("poison parked")
 
-    def renewed(self, who: str, boot: UUID, renewal: Renewal) -> None:
-        """Judge a renewal that was just done."""
+    def _proven(self, boot: UUID, proof: Proof, before: Instance) -> None:
+        """A boot is declared dead only for what proves it."""
+        world, name = self._world, self.boots.get(boot)
+        gone = world.has_ended(name)
+        if proof is Proof.PROCESS and not gone:
+            self.breach(f"death: {name} was said to be gone, and lives")
+        if proof is Proof.LEASE and before.lease_until and before.lease_until > world.now():
+            self.breach(f"P13: {name} was taken over before its lease had ended")
+        if proof is Proof.SESSION and not gone and boot not in world.locks.alone:
+            self.breach(f"death: {name} was taken over for a lock that fell with all others")
+
+    def renewed(self, who: str, boot: UUID, renewal: Renewal, named: Collection[object]) -> None:
+        """Judge a renewal that was just done: what it did not name is held no more."""
         if renewal.released:
             self._world.met("stray released")
             self._world.note(who, f"renewal released {renewal.released} strays")
         if not renewal.alive:
             self._world.note(who, f"renewal: {short(boot)} is dead")
+            return
+        for run, row in self._world.tables.held.items():
+            if row.boot == boot and (run, row.epoch) not in named and row.claim not in named:
+                self.breach(f"stray: {short(run)} stays with {who}, which knows nothing of it")
 
     # --- what holds at any instant --------------------------------------------------------
 
@@ -165,10 +269,6 @@ class Judge:
         for key, count in working.items():
             if count > tables.limits[key]:
                 self.breach(f"P11: {count} runs of {key} at once, limit {tables.limits[key]}")
-        if any((row.reason or "").startswith("limit:") for row in tables.later.values()):
-            self._world.met("limit waited for")
-        if any(row.reason == NO_CODE for row in tables.later.values()):
-            self._world.met("run shelved")
 
     def started(self, who: str, boot: UUID, run: UUID, epoch: int) -> None:
         """An attempt begins only while the store counts the run as its instance's own."""

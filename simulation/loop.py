@@ -16,7 +16,9 @@ import asyncio
 import contextlib
 import contextvars
 import heapq
+import inspect
 import random
+import warnings
 from asyncio import base_events, events
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -39,13 +41,14 @@ class Stuck(Exception):
 class Lane:
     """One simulated process, as the loop sees it."""
 
-    __slots__ = ("alive", "name", "paused", "queue")
+    __slots__ = ("alive", "batons", "name", "paused", "queue")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.alive = True
         self.paused = False
         self.queue: deque[events.Handle] = deque()
+        self.batons: list[Any] = []  # of threads that run tasks; they end with their process
 
 
 class SimLoop(base_events.BaseEventLoop):
@@ -58,6 +61,7 @@ class SimLoop(base_events.BaseEventLoop):
         self.troubles: list[dict[str, Any]] = []
         self.world = Lane("world")
         self.lanes = [self.world]
+        self._living = [self.world]
         self._now = 0.0
         self._at_instant = 0
         self._kept: list[asyncio.Task[Any]] = []
@@ -72,6 +76,7 @@ class SimLoop(base_events.BaseEventLoop):
         """Begin a process."""
         lane = Lane(name)
         self.lanes.append(lane)
+        self._living.append(lane)
         return lane
 
     def spawn(self, lane: Lane, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -84,6 +89,10 @@ class SimLoop(base_events.BaseEventLoop):
         """End a process as `kill -9` does: not one more callback of it runs."""
         lane.alive = False
         lane.queue.clear()
+        self._living.remove(lane)
+        for baton in lane.batons:
+            baton.kill()
+        lane.batons.clear()
 
     def resume(self, lane: Lane) -> None:
         """Let a paused process go on with what came meanwhile."""
@@ -122,13 +131,32 @@ class SimLoop(base_events.BaseEventLoop):
         """As `call_soon`: only one thread at a time ever runs here."""
         return self.call_soon(callback, *args, context=context)
 
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, call: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Call a function a moment later, in one piece, as a thread of the pool might."""
+        future = self.create_future()
+
+        def do() -> None:
+            try:
+                result: Any = call(*args)
+            except BaseException as error:
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                if not future.done():
+                    future.set_result(result)
+
+        self.call_later(0.0005 + self.rng.random() * 0.01, do)
+        return future
+
     def _enter(self, handle: events.Handle) -> None:
         lane = handle._context.get(LANE) or self.world  # type: ignore[attr-defined]
         if lane.alive:
             lane.queue.append(handle)
 
     def _run_once(self) -> None:
-        runnable = [one for one in self.lanes if one.queue and not one.paused]
+        runnable = [one for one in self._living if one.queue and not one.paused]
         if not runnable:
             self._advance()
             return
@@ -169,18 +197,25 @@ class SimLoop(base_events.BaseEventLoop):
     def bury(self) -> None:
         """End every task that is left, the dead ones' too, without time passing, and close."""
         left = [one for one in self._kept if not one.done()]
+        for task in left:
+            coro: Any = task.get_coro()
+            if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+                coro.close()  # or it would complain that nobody awaited it
         for lane in self.lanes:
             lane.alive, lane.paused = True, False
+        self._living = self.lanes
         self._scheduled.clear()  # type: ignore[attr-defined]
         for _ in range(4):  # a task may wait again in its `finally`
             for task in left:
                 task.cancel()
             self._run_ready()
-        for task in left:
-            if not task.done():  # its next step was dropped when its process was killed
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with contextlib.suppress(RuntimeError):
-                    task.get_coro().close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # work that closing made them begin
+            for task in self._kept:  # those too that only began to end
+                if not task.done():  # its next step was dropped when its process was killed
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    with contextlib.suppress(RuntimeError):
+                        task.get_coro().close()
         self._kept.clear()
         self.close()
 

@@ -9,6 +9,7 @@ process reach those of its own host after milliseconds, and nobody else ever.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import random
 import threading
@@ -60,54 +61,79 @@ class Killed(BaseException):
 
 
 class Baton:
-    """A thread that runs only while the loop waits for it."""
+    """A thread that runs only while the loop waits for it; when idle, it may be begun again."""
 
     def __init__(self, loop: SimLoop, lane: Lane) -> None:
         self._loop, self._lane = loop, lane
-        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._go, self._back = threading.Lock(), threading.Lock()
+        self._go.acquire()
+        self._back.acquire()
+        self._work: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
         self._killed = False
 
     def begin(self, work: Callable[[], None]) -> None:
-        """Run `work` until it waits or ends."""
+        """Run `work` until it waits or ends; nothing at all after a kill."""
+        if self._killed:
+            return
         context = contextvars.copy_context()
-        self._thread = threading.Thread(target=lambda: context.run(self._run, work), daemon=True)
-        self._thread.start()
+        self._work = lambda: context.run(work)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+        else:
+            self._go.release()
         self._back.acquire()
 
     @property
     def busy(self) -> bool:
         """Whether the work has begun and waits."""
-        return self._thread is not None
+        return self._work is not None
 
-    def _run(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Killed:
-            return
-        finally:
-            self._thread = None
+    def _run(self) -> None:
+        while True:
+            assert self._work is not None, "a thread is woken for work"
+            with contextlib.suppress(Killed):
+                self._work()
+            self._work = None
             self._back.release()
+            self._go.acquire()
+            if self._killed:
+                self._back.release()
+                return
 
     def wait(self, seconds: float) -> None:
         """Called by the work: let the loop go on, and return after that much virtual time."""
-        self._loop.later_in(self._lane, seconds, self._resume)
+        if not self._killed:
+            self._loop.later_in(self._lane, seconds, self.go_on)
+        self.park()
+
+    def park(self) -> None:
+        """Called by the work: let the loop go on, and return when `go_on` is called there."""
+        if self._killed:
+            raise Killed
         self._back.release()
         self._go.acquire()
         if self._killed:
             raise Killed
 
-    def _resume(self) -> None:
-        if self._thread is not None and not self._killed:
+    def go_on(self) -> None:
+        """Called on the loop: let the work go on until it waits again, or ends."""
+        if self._work is not None and not self._killed:
             self._go.release()
             self._back.acquire()
 
     def kill(self) -> None:
-        """End the thread wherever it waits."""
+        """End the thread wherever it waits, or is idle."""
+        if self._killed or self._thread is None:
+            self._killed = True
+            return
         self._killed = True
-        if self._thread is not None:
+        if self._work is not None:
             self._go.release()
             self._back.acquire()
+        self._go.release()
+        self._back.acquire()
 
 
 class SimKeeper:
@@ -146,7 +172,12 @@ class SimKeeper:
             self._timer.cancel()
 
     def _turn(self) -> None:
-        if not self._stopped:
+        if self._stopped:
+            return
+        engine = self._process.engine
+        if engine is not None and not (engine.hands.busy or engine.lease._doubts):
+            self._once()  # a beat that has nothing to renew for waits for nothing: no thread is due
+        else:
             self.baton.begin(self._once)
 
     def _once(self) -> None:
@@ -180,8 +211,10 @@ class SimProcesses:
         return self._world.watch(other.pid, lane, gone)
 
     def gone(self, other: Instance) -> bool:
-        """Whether a neighbour is dead; nobody is asked for that here."""
-        return False
+        """Whether a neighbour is dead; of other hosts nobody knows."""
+        if not other.pid_space or other.pid_space != self._process.space:
+            return False
+        return self._world.ended(other.pid)
 
     def memory_kills(self) -> int:
         """Nobody dies for want of memory here."""

@@ -1,27 +1,27 @@
 """What a simulated fleet has to do, who disturbs it, and how it comes to rest.
 
 A world has a time of trouble and a time of calm. In trouble processes are killed, stand still,
-stop and start, and the store goes away, as its faults say, while clients ask for runs and
-schedules fall due. In calm nothing fails any more: backlogs must drain, the schedules are
-paused, and every run must come to its end with nobody's help (P7).
+stop and start, the store goes away and restarts, people meddle, as its faults say, while programs
+ask for runs and schedules fall due. In calm nothing fails any more: backlogs must drain, the
+schedules are paused, and every run must come to its end with nobody's help, doubtful effects
+apart (P7). Then people settle the doubts, and what was parked for them must end as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from duly import Duly
 from duly.core.runs import NewRun
-from duly.core.states import RunState, ScheduleVerb
-from duly.core.tasks import Task
-from duly.engine import Context, Plan
-from duly.errors import StoreUnavailable
+from duly.core.states import RunState
+from duly.engine import Plan
+from duly.stores.memory.fleet import POISON
 from simulation.judge import alive
-from simulation.ports import SimClock
+from simulation.people import Person
+from simulation.tasks import make_app
 
 if TYPE_CHECKING:
     from simulation.world import Process, World
@@ -30,43 +30,11 @@ TROUBLE_S = 150.0
 CALM_S = 900.0
 """Virtual seconds; the calm must outlast leases, polls, chores and retries."""
 
-TASKS: tuple[tuple[str, float, dict[str, Any]], ...] = (
-    ("beat", 14.0, {"every": "10s", "retries": 5}),
-    ("every_one", 1.0, {"every": "12s", "catch_up": "all", "retries": 5}),
-    ("paced", 1.0, {"every": "15s", "catch_up": "all", "pace": "2s", "overlap": "allow"}),
-    ("many", 3.0, {"every": "7s", "overlap": "queue_one", "jitter": "2s", "retries": 5}),
-    ("quick", 0.2, {"retries": 5}),
-    ("narrow", 4.0, {"retries": 5, "limit": ("pair", 2)}),
-    ("timed", 9.0, {"retries": 2, "timeout": "6s", "backoff": "3s"}),
-    ("long", 70.0, {"retries": 2}),
-    ("perishable", 2.0, {"retries": 2, "expires_after": "20s"}),
-)
-"""Name, longest seconds of work, and options; those with `every` are schedules too."""
+HOURS_S = 5400.0
+"""How long a process stands still at most that goes on with hours gone."""
 
-
-class Shattered(Exception):
-    """What failing tasks raise."""
-
-
-def make_app(world: World, process: Process) -> Duly:
-    """Declare the tasks and schedules of the fleet, for one process."""
-    app = Duly(name="fleet", settings={})
-    chance = random.Random(f"{world.seed} tasks {process.name}")
-
-    def task(name: str, longest_s: float, **options: Any) -> None:
-        async def work(ctx: Context) -> dict[str, int]:
-            world.judge.attempts += 1
-            await asyncio.sleep(chance.random() * longest_s)
-            if chance.random() < world.faults.fails:
-                raise Shattered
-            world.judge.worked.add((ctx.run_id, ctx.attempt))
-            return {"epoch": ctx.attempt}
-
-        app.task(name=name, **options)(work)
-
-    for name, longest_s, options in TASKS:
-        task(name, longest_s, **options)
-    return app
+QUIET_S = 75.0
+"""How long a world at rest is looked at: the slow sweep comes once a minute."""
 
 
 class Fleet:
@@ -77,7 +45,9 @@ class Fleet:
         self.chance = random.Random(f"{world.seed} nemesis")
         self.places = self.chance.choice((1, 2, 2, 3, 3, 4))
         self.filled: list[Process] = []
+        self.people: list[Person] = []
         self.trouble = True
+        self.frozen_until = 0.0
 
     def plan(self, world: World, process: Process) -> Plan:
         """Return what every process of the fleet does."""
@@ -87,7 +57,8 @@ class Fleet:
             version="1",
             tasks=app.tasks,
             definitions=tuple(app.definitions.values()),
-            slots=self.chance.choice((2, 4, 100)),
+            slots=self.chance.choice((3, 6, 100)),
+            threads=self.chance.choice((1, 3)),
             stop_grace=timedelta(seconds=self.chance.choice((1, 10, 30))),
         )
 
@@ -95,20 +66,32 @@ class Fleet:
 
     async def live(self) -> None:
         """Live through trouble and calm; returns when all is at rest, or time is up."""
-        world = self.world
-        world.note("world", f"{self.places} places; faults: {world.faults.shown()}")
+        world, faults = self.world, self.world.faults
+        world.note("world", f"{self.places} places; faults: {faults.shown()}")
         self.filled = [world.boot(place, self.plan) for place in range(self.places)]
+        self.people = [Person(world, self.filled[0], number) for number in range(3)]
         troubles = [
-            self._now_and_then(world.faults.kill_every_s, self._kill),
-            self._now_and_then(world.faults.pause_every_s, self._pause),
-            self._now_and_then(world.faults.stop_every_s, self._stop),
-            self._now_and_then(world.faults.away_every_s, self._away),
-            *(self._ask(number) for number in range(2)),
+            self._now_and_then(faults.kill_every_s, self._kill),
+            self._now_and_then(faults.pause_every_s, self._pause),
+            self._now_and_then(faults.stop_every_s, self._stop),
+            self._now_and_then(faults.away_every_s, self._away),
+            self._now_and_then(faults.restart_every_s, self._restart),
+            self._now_and_then(faults.session_every_s, self._break_sessions),
             self._refill(),
         ]
-        tasks = [asyncio.ensure_future(one) for one in troubles]
-        await asyncio.sleep(TROUBLE_S)
-        await self._calm(tasks)
+        clients = [
+            self._ask(self.people[0], 4.0),
+            self._ask(self.people[1], 6.0),
+            self._look_after(self.people[2]),
+            self._meddle(self.people[1], faults.people_every_s),
+            world.table.fill(TROUBLE_S * 0.6),
+        ]
+        for one in troubles:
+            world.errands.add(asyncio.ensure_future(one))
+        asking = [asyncio.ensure_future(one) for one in clients]
+        await self._ask_once(self.people[0])
+        await asyncio.sleep(TROUBLE_S - world.loop.time())
+        await self._calm(asking)
 
     async def _now_and_then(self, every_s: float, do: Callable[[Process], Awaitable[None]]) -> None:
         while every_s and self.trouble:
@@ -120,7 +103,12 @@ class Fleet:
         self.world.kill(process, "by chance")
 
     async def _pause(self, process: Process) -> None:
-        self.world.pause(process, self.chance.choice((2.0, 14.0, 60.0)) * self.chance.random())
+        seconds = self.chance.choice((2.0, 14.0, 60.0)) * self.chance.random()
+        if self.chance.random() < 0.12 and self.frozen_until == 0.0 and self.places > 1:
+            seconds = HOURS_S * (0.3 + 0.7 * self.chance.random())
+            self.frozen_until = self.world.loop.time() + seconds
+            self.world.met("hours gone")
+        self.world.pause(process, seconds)
 
     async def _stop(self, process: Process) -> None:
         if process.engine is None or not process.engine.ready or process.lane.paused:
@@ -139,79 +127,79 @@ class Fleet:
         self.world.away_until = self.world.loop.time() + seconds
         self.world.note("world", f"the store goes away for {seconds:.1f} s")
 
+    async def _restart(self, _: Process) -> None:
+        self.world.restart(self.chance.choice((0.05, 0.4, 6.0)) * self.chance.random())
+
+    async def _break_sessions(self, process: Process) -> None:
+        if process.is_gone:
+            return
+        self.world.note(process.name, "its sessions break")
+        for presence in process.presences:
+            presence.breaks()
+
     async def _refill(self) -> None:
         """Start a new process wherever one is no more, after a while."""
         while True:
             await asyncio.sleep(1.0)
             for place, process in enumerate(self.filled):
-                if process.killed or process.gone:
+                if process.is_gone:
                     if self.trouble:
                         await asyncio.sleep(self.chance.random() * 15)
                     self.filled[place] = self.world.boot(place, self.plan)
 
-    # --- clients --------------------------------------------------------------------------
+    # --- people ---------------------------------------------------------------------------
 
-    async def _ask(self, number: int) -> None:
-        """Ask for runs, each until the store has answered."""
-        world = self.world
-        store, clock = world.client()
-        tasks = make_app(world, self.filled[0]).tasks
-        names = ("quick", "narrow", "timed", "long", "perishable", "quick")
+    async def _ask(self, person: Person, every_s: float) -> None:
         while self.trouble:
-            await asyncio.sleep(self.chance.expovariate(1 / 4))
-            task = tasks[self.chance.choice(names)]
-            run = self._new_run(task, clock)
-            [answer] = await self._persist(lambda: store.enqueue([run]))  # noqa: B023
-            world.judge.acknowledge(answer)
-            if self.chance.random() < world.faults.cancels:
-                await asyncio.sleep(self.chance.random() * 4)
-                await self._persist(
-                    lambda: store.cancel(answer.run, by="client", reason="changed")  # noqa: B023
-                )
-                world.met("cancelling asked for")
+            await asyncio.sleep(self.chance.expovariate(1 / every_s))
+            await person.ask()
 
-    def _new_run(self, task: Task, clock: SimClock) -> NewRun:
-        now = self.world.now()
-        later = self.chance.random() < 0.2
-        keyed = self.chance.random() < 0.2
-        return NewRun(
-            id=clock.new_id(),
-            task=task.name,
-            args=b"{}",
-            key=f"k{self.chance.randrange(6)}" if keyed else None,
-            run_at=now + timedelta(seconds=self.chance.random() * 20) if later else None,
-            expires_at=None if task.expires_after is None else now + task.expires_after,
-            limit_key=task.limit_key,
-            limit=task.limit,
-        )
+    async def _ask_once(self, person: Person) -> None:
+        """Ask for the one run that reads the user's table all the time."""
+        run = NewRun(id=person.clock.new_id(), task="drain", key="the one")
+        [answer] = await person.insist(lambda: person.store.enqueue([run]))
+        self.world.judge.acknowledge(answer)
 
-    async def _persist(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        while True:
-            try:
-                return await ask()
-            except StoreUnavailable:
-                await asyncio.sleep(0.2 + self.chance.random())
+    async def _look_after(self, person: Person) -> None:
+        while self.trouble:
+            await asyncio.sleep(self.chance.expovariate(1 / 12))
+            await person.look_after()
+
+    async def _meddle(self, person: Person, every_s: float) -> None:
+        while self.trouble and every_s:
+            await asyncio.sleep(self.chance.expovariate(1 / every_s))
+            await person.meddle()
 
     # --- calm -----------------------------------------------------------------------------
 
-    async def _calm(self, troubles: list[asyncio.Task[None]]) -> None:
+    async def _calm(self, asking: Sequence[asyncio.Future[Any]]) -> None:
         world = self.world
         world.note("world", "calm")
         self.trouble = False
         world.faults.calm()
+        world.sites.calm()
         world.away_until = 0.0
-        asking = troubles[-3:-1]
         await asyncio.wait(asking)
+        await self.people[2].mend_schedules()
         await self._until(lambda: world.loop.time() > TROUBLE_S + 60 and not world.tables.backlogs)
-        store, clock = world.client()
-        for name in sorted(world.tables.schedules):
-            await store.move(
-                name, ScheduleVerb.PAUSE, by="judge", reason="the end", new_id=clock.new_id
-            )
+        await self.people[2].end_schedules()
+        await self._until(self._at_rest)
+        if world.loop.time() < self.frozen_until + 1:
+            await asyncio.sleep(self.frozen_until + 1 - world.loop.time())
         sent, since = world.sent, world.loop.time()
         await self._until(self._at_rest)
+        await asyncio.sleep(QUIET_S)
         world.idle_rate = (world.sent - sent) / max(1.0, world.loop.time() - since)
-        await asyncio.sleep(30)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Let people settle the doubts; each may be followed by the next, behind it."""
+        for _ in range(20):
+            if not self._waiting_for_people():
+                return
+            await self.people[2].settle()
+            await self._until(lambda: not self._busy())
+            await asyncio.sleep(1.0)
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         end = self.world.loop.time() + CALM_S
@@ -219,8 +207,28 @@ class Fleet:
             await asyncio.sleep(1.0)
 
     def _at_rest(self) -> bool:
+        return not self._busy() and not self.world.tables.outbox
+
+    def _busy(self) -> bool:
         tables = self.world.tables
-        return not any(
-            alive(state) and state is not RunState.PARKED
-            for state in map(tables.state_of, tables.run)
+        return (
+            any(
+                alive(state) and state is not RunState.PARKED
+                for state in map(tables.state_of, tables.run)
+                if state is not None
+            )
+            and not self._only_waiting()
         )
+
+    def _only_waiting(self) -> bool:
+        """Whether all that is left waits for a run that is parked, and will go on behind it."""
+        tables = self.world.tables
+        parked = {f"run:{r}" for r, row in tables.later.items() if row.state is RunState.PARKED}
+        rest = [run for run, row in tables.later.items() if row.state is not RunState.PARKED]
+        if tables.ready or tables.held:
+            return False
+        return all(parked & {one.event for one in tables.awaits.get(run, ())} for run in rest)
+
+    def _waiting_for_people(self) -> bool:
+        later = self.world.tables.later.values()
+        return any(row.state is RunState.PARKED and row.reason != POISON for row in later)

@@ -18,12 +18,30 @@ from duly.core.fleet import Renewal
 from duly.errors import StoreUnavailable
 from duly.stores.base import DEFAULT_GRACE, LeaseLine, Standing, WakeUp
 from duly.stores.memory import MemoryStore
+from simulation.presence import SimPresence
 
 if TYPE_CHECKING:
     from simulation.world import Process, World
 
-PLAIN = frozenset({"run", "runs", "instances", "clock", "incidents", "schedules", "verdicts"})
+PLAIN = frozenset(
+    """run runs counts instances clock incidents schedule schedules backlogs verdicts remembered
+    happened effect effects audit outbox lapsed snapshot open close migrate accept""".split()
+)
 """Verbs that write nothing: being done late means nothing for them."""
+
+POSITIONAL: dict[str, tuple[str, ...]] = {
+    "claim": ("boot", "claim"),
+    "emit": ("event",),
+    "end": ("boot", "endings"),
+    "keep": ("boot", "notes"),
+    "outgoing": ("boot", "topic"),
+    "post": ("entries",),
+    "register": ("instance",),
+    "relayed": ("boot", "topic", "messages"),
+    "revive": ("run",),
+    "take_over": ("boot", "proof"),
+}
+"""What the judge looks at, by place, however it was given."""
 
 
 class SimStore:
@@ -38,6 +56,8 @@ class SimStore:
         method = getattr(self._inner, verb)
 
         async def sent(*args: Any, **how: Any) -> Any:
+            for name in POSITIONAL.get(verb, ())[len(args) :]:
+                args = (*args, how.pop(name))
             return await self._send(verb, lambda: method(*args, **how), args, how)
 
         return sent
@@ -47,37 +67,56 @@ class SimStore:
     ) -> Any:
         world, chance, faults = self._world, self._world.chance, self._world.faults
         world.sent += 1
-        await asyncio.sleep(self._delay())
-        self._refuse_if_away(verb)
-        if chance.random() < faults.lost_before:
+        start = world.locks.starts
+        if not self._is_client:
+            world.edge(self._process, f"before {verb}")
+        await self._travel()
+        self._refuse_if_away(verb, start)
+        if self._loses("lost before", verb, faults.lost_before):
             await self._give_up(verb, "lost on its way")
-        if verb not in PLAIN and chance.random() < faults.late:
+        if verb not in PLAIN and self._comes_late(verb):
             after_s = chance.random() * 8
             world.loop.later_in(
                 world.loop.world, after_s, lambda: self._do(verb, call, args, how, late=True)
             )
             await self._give_up(verb, f"to be done {after_s:.1f} s late")
         answer = self._do(verb, call, args, how)
-        self._strike()
-        await asyncio.sleep(self._delay())
-        if chance.random() < faults.lost_after:
+        if not self._is_client:
+            world.edge(self._process, f"behind {verb}")
+        await self._travel()
+        if world.locks.starts != start or self._loses("lost after", verb, faults.lost_after):
             await self._give_up(verb, "done, and its answer lost")
         return answer
 
-    def _delay(self) -> float:
-        chance = self._world.chance
-        if chance.random() < self._world.faults.slow:
-            return chance.random() * 6
-        return 0.0005 + chance.random() * 0.01
+    @property
+    def _is_client(self) -> bool:
+        """Whether this is a line of somebody outside of the fleet, whom nobody kills."""
+        return self._process.lane is self._world.loop.world
 
-    def _refuse_if_away(self, verb: str) -> None:
-        if self._world.loop.time() < self._world.away_until:
-            self._world.met("store away")
+    def _loses(self, kind: str, verb: str, everywhere: float) -> bool:
+        return self._world.chance.random() < everywhere or self._world.sites.strikes(kind, verb)
+
+    def _comes_late(self, verb: str) -> bool:
+        if verb == "keep":
+            return self._world.chance.random() < self._world.faults.late_note
+        return self._loses("late", verb, self._world.faults.late)
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(self._world.delay())
+
+    def _refuse_if_away(self, verb: str, start: int) -> None:
+        world = self._world
+        if world.away:
+            world.met("store away")
             raise StoreUnavailable(f"{verb}: the store is away")
+        if world.locks.starts != start:
+            raise StoreUnavailable(f"{verb}: the connection broke")
 
     async def _give_up(self, verb: str, how: str) -> None:
         self._world.note(self._process.name, f"{verb}: {how}")
-        self._world.met(how.split(" ")[0] + " verb")
+        self._world.met(
+            {"lost": "verb lost", "to": "verb late", "done,": "answer lost"}[how.split()[0]]
+        )
         await asyncio.sleep(self._world.chance.random() * 2)
         raise StoreUnavailable(f"{verb}: the connection was lost")
 
@@ -99,24 +138,17 @@ class SimStore:
         world.judge.after(self._process.name, verb, args, how, before=before, answer=answer)
         return answer
 
-    def _strike(self) -> None:
-        """Kill or pause the process just when it does not know what was committed."""
-        chance, faults, world = self._world.chance, self._world.faults, self._world
-        if self._process.lane is world.loop.world:
-            return  # a client of the simulator, which is no part of the fleet
-        if chance.random() < faults.kill_at_edge:
-            world.kill(self._process, "between commit and answer")
-        elif chance.random() < faults.pause_at_edge:
-            world.pause(self._process, chance.random() * 40)
-
     # --- what is not a verb ---------------------------------------------------------------
 
     async def open(self) -> Standing:
         """Open; the world has no schema."""
         return await self._inner.open()
 
-    def presence(self, grace: timedelta = DEFAULT_GRACE) -> None:
-        """Locks that fall with their process are not simulated."""
+    def presence(self, grace: timedelta = DEFAULT_GRACE) -> SimPresence | None:
+        """Return session locks, in worlds whose store has them."""
+        if not self._world.has_locks:
+            return None
+        return SimPresence(self._world, self._process, grace)
 
     def lease_line(self) -> LeaseLine:
         """Open the keeper's own line."""
@@ -127,7 +159,9 @@ class SimStore:
         world, process = self._world, self._process
 
         def deliver(wake: WakeUp) -> None:
-            if world.chance.random() < world.faults.hint_lost:
+            if not process.lane.alive:
+                return
+            if world.away or world.chance.random() < world.faults.hint_lost:
                 world.met("hint lost")
             else:
                 after_s = world.chance.random() * 0.05
@@ -137,8 +171,8 @@ class SimStore:
 
     async def tell(self, wake: WakeUp) -> None:
         """Send a hint, as well as it goes."""
-        await asyncio.sleep(self._delay())
-        if self._world.loop.time() >= self._world.away_until:
+        await self._travel()
+        if not self._world.away:
             await self._inner.tell(wake)
 
 
@@ -158,27 +192,32 @@ class SimLine:
     ) -> Renewal:
         """Renew, with all that can happen on the way."""
         world, chance = self._world, self._world.chance
-        baton = self._process.baton
-        assert baton is not None, "only a keeper renews"
-        baton.wait(0.0005 + chance.random() * 0.01)
-        if world.loop.time() < world.away_until:
+        self._wait()
+        if world.away:
             raise StoreUnavailable("renew: the store is away")
-        if chance.random() < world.faults.lost_before:
+        if chance.random() < world.faults.lost_before or world.sites.strikes(
+            "lost before", "renew"
+        ):
             raise StoreUnavailable("renew: lost on its way")
 
         def do() -> Renewal:
             renewal = self._inner.renew_now(boot, held, pending, lease=lease)
-            world.judge.renewed(self._process.name, boot, renewal)
+            world.judge.renewed(self._process.name, boot, renewal, (*held, *pending))
             return renewal
 
         if world.faults.late_renewal and chance.random() < world.faults.late_renewal:
             world.loop.later_in(world.loop.world, chance.random() * 4, do)
             raise StoreUnavailable("renew: the connection was lost, and the store goes on")
         renewal = do()
-        baton.wait(0.0005 + chance.random() * 0.01)
-        if chance.random() < world.faults.lost_after:
+        self._wait()
+        if chance.random() < world.faults.lost_after or world.sites.strikes("lost after", "renew"):
             raise StoreUnavailable("renew: its answer was lost")
         return renewal
+
+    def _wait(self) -> None:
+        """Let time pass, on a keeper's thread; whoever else renews waits for nothing."""
+        if self._process.baton is not None:
+            self._process.baton.wait(self._world.delay())
 
     def close(self) -> None:
         """Nothing is held."""

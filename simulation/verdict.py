@@ -7,24 +7,17 @@ never by the code that wrote them, triggers apart: those have an oracle of their
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
 
-from duly.core.instants import trigger_of
 from duly.core.rules import DEATHS_TO_PARK
-from duly.core.runs import Origin
 from duly.core.states import RunState, RunVerb
-from duly.core.triggers import occurrences_between
-from duly.core.verdicts import Verdict, VerdictRange
 from simulation.judge import alive, short
 
 if TYPE_CHECKING:
     from simulation.world import World
-
-CLOCKS = frozenset({Origin.CLOCK, Origin.CATCH_UP})
 
 
 def final_breaches(world: World) -> list[str]:
@@ -33,7 +26,9 @@ def final_breaches(world: World) -> list[str]:
         *_at_rest(world),
         *_acknowledged(world),
         *_truthful(world),
-        *_occurrences(world),
+        *world.timetable.final(),
+        *world.ledger.final(),
+        *world.remembering.final(),
     ]
 
 
@@ -88,58 +83,4 @@ def _truthful(world: World) -> list[str]:
         said = msgspec.json.decode(row.result or b"{}").get("epoch")
         if said != row.epoch or (run, row.epoch) not in world.judge.worked:
             found.append(f"P6: {short(run)}#{row.epoch} succeeded with the result of {said}")
-    return found
-
-
-def _occurrences(world: World) -> list[str]:
-    """At most one run for each occurrence (P1), exactly one verdict for each (P2)."""
-    found = []
-    fired: Counter[tuple[str, datetime]] = Counter()
-    for identity in world.tables.run.values():
-        asked = identity.asked
-        if asked.origin in CLOCKS and asked.schedule and asked.due:
-            fired[asked.schedule, asked.due] += 1
-            if asked.origin is Origin.CATCH_UP:
-                world.met("caught up")
-    found += [f"P1: {name} at {due} has {n} runs" for (name, due), n in fired.items() if n > 1]
-    for name, row in sorted(world.tables.schedules.items()):
-        if row.created_at is None:
-            continue
-        trigger = trigger_of(row.definition)
-        until = row.fired_through
-        expected = occurrences_between(trigger, row.created_at, until, limit=100_000)
-        judged = _judged(world, name)
-        found += _holes(name, expected, judged)
-        ran = {due for schedule, due in fired if schedule == name}
-        said = {due for due in expected if _said(judged, due) is Verdict.FIRED}
-        found += [f"P1: {name} at {due} ran, and no verdict says so" for due in sorted(ran - said)]
-        found += [f"P2: {name} at {due} has fired, and no run" for due in sorted(said - ran)]
-        if any(one.verdict is Verdict.SKIPPED for one in judged):
-            world.met("overlap skipped")
-    return found
-
-
-def _judged(world: World, name: str) -> list[VerdictRange]:
-    tables = world.tables
-    found = list(tables.verdicts.get(name, ()))
-    growing = [tables.schedules[name].open_range]
-    growing += [row.open_range for row in tables.backlogs.values() if row.schedule == name]
-    found += [one for one in growing if one is not None]
-    return sorted(found, key=lambda one: one.first)
-
-
-def _said(judged: list[VerdictRange], due: datetime) -> Verdict | None:
-    return next((one.verdict for one in judged if one.first <= due <= one.last), None)
-
-
-def _holes(name: str, expected: list[datetime], judged: list[VerdictRange]) -> list[str]:
-    found = []
-    for due in expected:
-        count = sum(one.first <= due <= one.last for one in judged)
-        if count != 1:
-            found.append(f"P2: {name} at {due} has {count} verdicts")
-    for one in judged:
-        inside = sum(one.first <= due <= one.last for due in expected)
-        if one.count != inside:
-            found.append(f"P2: {name}: a range counts {one.count}, and covers {inside}")
     return found

@@ -6,24 +6,34 @@ texts, so that neither the salt of hashes nor addresses in memory have a say.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from duly import events
+from duly.client import Client
+from duly.core.tasks import Task
 from duly.engine import Engine, Plan, Ports
 from duly.events import Bus
+from duly.outbound.relay import Relay
+from duly.outbound.tasks import TaskDestination
 from duly.stores.memory import MemoryStore
 from duly.stores.memory.tables import Tables
-from simulation.faults import Faults
+from simulation.faults import Faults, Sites
 from simulation.judge import Judge, short
+from simulation.ledger import LedgerJudge
 from simulation.loop import LANE, Lane, SimLoop
+from simulation.outside import Broker, Callee, Table, Way
 from simulation.ports import EPOCH, Baton, SimClock, SimKeeper, SimProcesses
+from simulation.presence import Locks, SimPresence
+from simulation.remembering import MemoryJudge
 from simulation.store import SimStore
+from simulation.timetable import Timetable
 
 HISTORY = 4000
 """Lines of history that are kept."""
@@ -47,10 +57,16 @@ class Process:
         self.space = f"space of {self.host}" if world.sees_neighbours else ""
         self.lane: Lane = world.loop.lane(self.name)
         self.keepers: list[SimKeeper] = []
+        self.presences: list[SimPresence] = []
         self.baton: Baton | None = None
         self.engine: Engine | None = None
         self.killed = False
         self.gone = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is no more."""
+        return self.killed or self.gone
 
 
 class World:
@@ -63,6 +79,12 @@ class World:
         self.faults = Faults.drawn(random.Random(f"faults {seed}"))
         self.tables = Tables()
         self.make_store = make_store
+        self.sites = Sites(seed)
+        self.locks = Locks()
+        self.has_locks = self.chance.random() < 0.5
+        self.callee, self.broker, self.table = Callee(self), Broker(self), Table(self)
+        self.ledger, self.remembering = LedgerJudge(self), MemoryJudge(self)
+        self.timetable = Timetable(self)
         self.judge = Judge(self)
         self.processes: dict[int, Process] = {}
         self.away_until = 0.0
@@ -70,8 +92,10 @@ class World:
         self.revived: Counter[UUID] = Counter()
         self.sometimes: Counter[str] = Counter()
         self.history: list[str] = []
+        self.errands: set[asyncio.Future[Any]] = set()  # what is under way outside of the fleet
         self.sent = 0
         self.idle_rate = 0.0
+        self.hasty = False
         self._numbers = 0
         self._watched: dict[int, list[tuple[Lane, contextvars.Context, Callable[[], None]]]] = {}
 
@@ -91,13 +115,17 @@ class World:
 
     # --- processes ------------------------------------------------------------------------
 
-    def client(self) -> tuple[SimStore, SimClock]:
-        """Return the store and clock of a process that only asks for work."""
+    def client(self, tasks: Mapping[str, Task] = {}) -> tuple[SimStore, SimClock, Client]:
+        """Return the store, clock and client of somebody outside of the fleet."""
         self._numbers += 1
-        process = Process(self, self._numbers, 0)
+        process = Process(self, self._numbers, self._numbers)
         process.lane = self.loop.world
         clock = SimClock(self.loop, random.Random(f"{self.seed} client {self._numbers}"), 1800.0)
-        return SimStore(self, process, self.make_store(self.now, self.tables)), clock
+        process.space = f"space of {process.host}" if self.sees_neighbours else ""
+        store = SimStore(self, process, self.make_store(self.now, self.tables))
+        client = Client(store, tasks, clock, Bus())
+        client.gone = SimProcesses(self, process).gone
+        return store, clock, client
 
     def boot(self, place: int, plan: Callable[[World, Process], Plan]) -> Process:
         """Start a process at a place of the fleet."""
@@ -119,7 +147,21 @@ class World:
     async def _live(self, process: Process, store: Any, plan: Plan, ports: Ports) -> None:
         bus = Bus()
         bus.subscribe(lambda event: self._heard(process, event))
-        process.engine = Engine(store, plan, ports=ports, bus=bus)
+        engine = process.engine = Engine(store, plan, ports=ports, bus=bus)
+        for topic, to in (
+            ("out", Way(self, process, self.broker)),
+            ("orders", TaskDestination(plan.tasks["order"], store)),
+        ):
+            relay = Relay(
+                topic,
+                to,
+                store=store,
+                clock=ports.clock,
+                bus=bus,
+                boot=lambda: engine.boot,
+                per_second=1000,
+            )
+            engine.beside.append(relay)
         await process.engine.start()
         code = await process.engine.ended()
         self.judge.breach(f"P15: {process.name} gave up with exit code {code}")
@@ -151,8 +193,46 @@ class World:
         self.loop.kill(process.lane)
         for keeper in process.keepers:
             keeper.baton.kill()
+        for presence in process.presences:
+            presence.died()
         for lane, context, gone in self._watched.pop(process.pid, []):
             self._tell_gone(lane, context, gone)
+
+    def ended(self, pid: int) -> bool:
+        """Whether the process of this pid is no more."""
+        return self.processes[pid].is_gone
+
+    def has_ended(self, name: str | None) -> bool:
+        """Whether the process of this name is known, and no more."""
+        return any(one.name == name and one.is_gone for one in self.processes.values())
+
+    def edge(self, process: Process, site: str) -> None:
+        """Let a process die or stand still at this very edge, where that site is awake."""
+        if self.sites.strikes("kill", site):
+            self.kill(process, site)
+        elif self.sites.strikes("pause", site):
+            self.pause(process, self.chance.random() * 40)
+
+    @property
+    def away(self) -> bool:
+        """Whether the store is away."""
+        return self.loop.time() < self.away_until
+
+    def delay(self) -> float:
+        """Return how long a verb takes one way."""
+        if self.chance.random() < self.faults.slow:
+            return self.chance.random() * 6
+        return 0.0005 + self.chance.random() * 0.01
+
+    def restart(self, away_s: float) -> None:
+        """Restart the store: every connection breaks, and every lock falls at once."""
+        self.note("world", f"the store restarts, away for {away_s:.1f} s")
+        self.met("store restarted")
+        self.away_until = self.loop.time() + away_s
+        self.locks.restart()
+        for process in self.living:
+            for presence in process.presences:
+                presence.heal()
 
     def exits(self, process: Process) -> None:
         """A process ended by itself."""
@@ -207,8 +287,8 @@ class World:
     def close(self) -> None:
         """End everything, with no trace left in the real process."""
         for process in self.processes.values():
-            for keeper in process.keepers:
-                keeper.baton.kill()
+            for baton in [*process.lane.batons, *(one.baton for one in process.keepers)]:
+                baton.kill()
         self.loop.bury()
 
 

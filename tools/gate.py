@@ -31,7 +31,7 @@ STEPS = (
     Step("types"),
     Step("walls"),
     Step("wheel"),
-    Step("simulate", arguments=("SEEDS=50",), needs="simulation/__main__.py"),
+    Step("simulate", arguments=("SEEDS=15",), needs="simulation/__main__.py"),
     Step("bench-quick", needs="bench/__main__.py"),
     # Last, so that the run closes on the test runner's own count.
     Step("tests"),

@@ -74,6 +74,7 @@ async def _freeze(trial: Trial, name: str) -> int:
     victim.signal(signal.SIGSTOP)
     held = await trial.place.is_writable()
     if held:
+        trial.struck(name)
         await pause(FROZEN_S)
     victim.signal(signal.SIGCONT)
     return int(held)

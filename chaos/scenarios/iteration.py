@@ -65,6 +65,7 @@ def judge_sink(report: Report, sink: Path, count: int) -> None:
         last[key] = int(body)
     bodies = Counter(body for _, body in first.values())
     report.must_be("rows published", len(bodies), count)
+    report.must_be("rows that were never published", max(0, count - len(bodies)), 0)
     report.must_be("rows published under two ids", sum(n > 1 for n in bodies.values()), 0)
     report.must_be("first copies out of order within a key", disorder, 0)
     report.note("copies handed on again under the same id", copies)

@@ -17,13 +17,14 @@ import asyncpg
 
 from chaos.checks import judge_flow
 from chaos.declared import Every
-from chaos.places import Place, small_disk
-from chaos.report import Report
+from chaos.journal import now_s
+from chaos.places import Disk, Place, server_on, small_disk
+from chaos.report import Moment, Report
 from chaos.scale import Scale
 from chaos.trial import Trial, trial_of
 from chaos.waiting import pause, until
 from duly.core.states import RunVerb
-from tests.servers import StopMode
+from tests.servers import Server, StopMode
 
 INSTANCES = 3
 MOST_INCIDENTS = 3
@@ -39,7 +40,7 @@ async def try_restarts(place: Place, scale: Scale) -> Report:
         faults: list[Fault] = [place.locked] * scale.pick(1, 3)
         return await _try(place, report, faults=faults, lasting_s=6)
     immediate, fast = _halted(place, "immediate"), _halted(place, "fast")
-    faults = [immediate, fast] * scale.pick(1, 10)
+    faults = [immediate] * scale.pick(1, 50) + [fast] * scale.pick(1, 5)
     return await _try(place, report, faults=faults, lasting_s=0)
 
 
@@ -51,32 +52,49 @@ async def try_absence(place: Place, scale: Scale) -> Report:
 
 
 async def try_full_disk(place: Place, scale: Scale) -> Report:
-    """The disk of the SQLite file fills up, and has room again later."""
+    """The disk of the store fills up to the last byte, and is given room again later."""
     report = Report(trial="full-disk", store=place.name)
-    if place.server is not None:
-        report.skipped = "the disk of a SQLite file is what is filled here"
-        return report
-    async with small_disk(place.folder / "disk", mebibytes=24) as disk:
+    on_sqlite = place.server is None
+    async with small_disk(place.folder / "disk", mebibytes=24 if on_sqlite else 160) as disk:
         if disk is None:
             report.skipped = "this process may not mount a small file system"
             return report
-        place.url = f"sqlite:///{disk}/duly.db"
+        server: Server | None = None
+        if on_sqlite:
+            place.url = f"sqlite:///{disk.folder}/duly.db"
+        else:
+            server = await asyncio.to_thread(server_on, disk)
+            place = Place(server, place.folder)
+        try:
+            faults = [_full(disk, server, report)] * scale.pick(1, 5)
+            return await _try(place, report, faults=faults, lasting_s=scale.pick(6, 30))
+        finally:
+            if server is not None:
+                await asyncio.to_thread(server.stop)
 
-        @asynccontextmanager
-        async def full() -> AsyncIterator[None]:
-            filler = disk / "filler"
-            with filler.open("wb", buffering=0) as file:
-                try:
-                    while file.write(b"\0" * 65536):
-                        pass
-                except OSError:
-                    report.note("the disk was full", "yes")
-            try:
-                yield
-            finally:
-                filler.unlink()
 
-        return await _try(place, report, faults=[full], lasting_s=scale.pick(6, 30))
+def _full(disk: Disk, server: Server | None, report: Report) -> Fault:
+    @asynccontextmanager
+    async def full() -> AsyncIterator[None]:
+        report.must_be("the disk was full", await asyncio.to_thread(disk.fill), True)
+        try:
+            yield
+        finally:
+            await disk.grow()
+            if server is not None and not await _lives(server):
+                report.note("a server that had ended for want of room was started", "yes")
+                await asyncio.to_thread(server.start)
+
+    return full
+
+
+async def _lives(server: Server) -> bool:
+    try:
+        conn = await asyncpg.connect(server.url, timeout=5)
+    except (OSError, TimeoutError, asyncpg.PostgresError):
+        return False
+    await conn.close()
+    return True
 
 
 async def try_cut_off(place: Place, scale: Scale) -> Report:
@@ -106,6 +124,46 @@ where datname = current_database() and pid <> pg_backend_pid()
 """
 
 
+async def try_terminations(place: Place, scale: Scale) -> Report:
+    """Five connections a second are ended by the server, whichever comes up."""
+    report = Report(trial="terminations", store=place.name)
+    if place.server is None:
+        report.skipped = "a SQLite file has no connections that could be ended"
+        return report
+    lasting_s = scale.minutes * 60 if scale.full else 8.0
+
+    @asynccontextmanager
+    async def ending() -> AsyncIterator[None]:
+        task = asyncio.ensure_future(_terminate(place.url, report))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    return await _try(place, report, faults=[ending], lasting_s=lasting_s)
+
+
+async def _terminate(url: str, report: Report) -> None:
+    conn = await asyncpg.connect(url)
+    try:
+        while True:
+            await pause(EVERY_S)
+            if await conn.fetchval(CUT_ONE):
+                report.moments.append(Moment(now_s()))
+    finally:
+        await conn.close()
+
+
+EVERY_S = 0.2
+CUT_ONE = """
+select pg_terminate_backend(pid) from (
+  select pid from pg_stat_activity
+  where datname = current_database() and pid <> pg_backend_pid() and application_name = 'duly'
+  order by random() limit 1) chosen
+"""
+
+
 def _halted(place: Place, mode: StopMode) -> Fault:
     server = place.server
     assert server is not None, "asked for PostgreSQL only"
@@ -128,15 +186,15 @@ async def _try(place: Place, report: Report, *, faults: list[Fault], lasting_s: 
         workers = trial.fleet.start(INSTANCES)
         await trial.joined(INSTANCES)
         stop = asyncio.Event()
-        load = asyncio.ensure_future(_load(trial, stop))
+        asking = asyncio.ensure_future(load(trial, stop))
         try:
             await _strike(trial, faults, lasting_s)
         finally:
             stop.set()
-            asked, acknowledged = await load
+            asked, acknowledged = await asking
         report.must_be("workers that ended meanwhile", sum(not one.living for one in workers), 0)
         await trial.quiet(within_s=180)
-        await _judge(trial, end, asked=asked, acknowledged=acknowledged)
+        await judge(trial, end, asked=asked, acknowledged=acknowledged)
     return report
 
 
@@ -151,25 +209,36 @@ async def _strike(trial: Trial, faults: list[Fault], lasting_s: float) -> None:
         await pause(BETWEEN_S)
         async with fault():
             await pause(lasting_s)
+        trial.struck()
     await pause(BETWEEN_S)
 
 
-async def _load(trial: Trial, stop: asyncio.Event) -> tuple[set[UUID], set[UUID]]:
-    """Ask for runs until told to stop, short ones and a few that last; return their ids."""
+async def load(
+    trial: Trial, stop: asyncio.Event, *, every_s: float = 0.05, long_of: int = 20
+) -> tuple[set[UUID], set[UUID]]:
+    """Ask for runs until told to stop; return their ids. One of `long_of` takes three seconds."""
     asked: set[UUID] = set()
     acknowledged: set[UUID] = set()
     number = 0
     while not stop.is_set():
         number += 1
-        ms = 3000 if number % 20 == 0 else 20
+        ms = 3000 if number % long_of == 0 else 20
         run = trial.new_run("work", key=f"load {number}" if number % 2 else None, ms=ms)
         asked.add(run.id)
         acknowledged.add((await trial.ask_until_told(run)).id)
-        await pause(0.05)
+        await pause(every_s)
     return asked, acknowledged
 
 
-async def _judge(trial: Trial, end: datetime, *, asked: set[UUID], acknowledged: set[UUID]) -> None:
+async def judge(
+    trial: Trial,
+    end: datetime,
+    *,
+    asked: set[UUID],
+    acknowledged: set[UUID],
+    most_incidents: int | None = MOST_INCIDENTS,
+) -> None:
+    """Compare by key what was asked for and what was due with what came of it."""
     report = trial.report
     runs = await trial.every_run()
     seen = await trial.judge_occurrences(end, runs)
@@ -195,10 +264,11 @@ async def _judge(trial: Trial, end: datetime, *, asked: set[UUID], acknowledged:
     report.must_be("succeeded without its work", told.unworked, 0)
     report.note("runs attempted again", len(again))
     report.must_be("begun again without release or takeover", len(unruly), 0)
-    report.note("living boots declared dead", kinds["instance.declared_dead"])
+    report.note("boots declared dead", kinds["instance.declared_dead"])
     report.note("stale writes refused", kinds["run.stale"])
     report.note("instances that saw the store away", kinds["store.away"])
-    report.at_most("incidents", len(incidents), MOST_INCIDENTS)
+    if most_incidents is not None:
+        report.at_most("incidents", len(incidents), most_incidents)
     report.must_be("loops that failed", kinds["loop.failed"], 0)
     codes = await trial.fleet.stop()
     report.must_be("workers that ended badly", sum(code != 0 for code in codes), 0)

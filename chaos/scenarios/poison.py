@@ -30,8 +30,9 @@ async def try_it(place: Place, scale: Scale) -> Report:
 
         async def parked() -> bool:
             missing = INSTANCES - len(trial.fleet.living)
-            if missing:
-                trial.fleet.start(missing)
+            for _ in range(missing):
+                trial.struck()
+                trial.fleet.start()
             found = await trial.store.runs(RunFilter(state=RunState.PARKED, limit=100))
             return {one.id for one in found} >= poisons
 

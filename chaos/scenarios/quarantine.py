@@ -66,6 +66,7 @@ async def _frozen_sender(
     while True:
         sleeper.signal(signal.SIGSTOP)
         if await trial.place.is_writable():
+            trial.struck(sleeper.name)
             return run, sleeper
         sleeper.signal(signal.SIGCONT)
 

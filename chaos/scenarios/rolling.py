@@ -35,6 +35,7 @@ async def try_restarts(place: Place, scale: Scale) -> Report:
                     await trial.ask("work", ms=2500 if number % 4 == 0 else 30)
                     await trial.ask("thread", ms=150 if number % 4 == 0 else 5)
                 await pause(0.3)
+                trial.struck(worker.name)
                 codes += await trial.fleet.stop(worker)
                 trial.fleet.start(apart=apart and len(trial.fleet.workers) % 3 > 0)
                 await trial.joined(len(trial.fleet.workers))
@@ -87,6 +88,7 @@ async def try_blocked_loop(place: Place, scale: Scale) -> Report:
 async def _block(trial: Trial) -> RunView:
     """Hold one worker's event loop for two leases; return the run after its end was answered."""
     run = (await trial.ask("block", ms=4500)).id
+    trial.struck()
     await until(lambda: trial.journal.find("end", run), within_s=60, what="its end")
 
     async def settled() -> RunView | None:

@@ -43,6 +43,7 @@ async def _try(place: Place, scale: Scale, *, apart: bool) -> Report:
         for _ in range(scale.pick(3 if apart else 5, 30)):
             took_s, detail = await _kill_the_holder(trial)
             times.append(took_s * 1000)
+            report.times_s.append(took_s)
             details.append(detail)
             trial.fleet.start(apart=apart)
             await trial.joined(len(trial.fleet.workers))

@@ -53,6 +53,7 @@ async def _hold(trial: Trial, conn: asyncpg.Connection, count: int) -> None:
         asyncio.ensure_future((work.options(key=f"other {n}") if n % 2 else work).enqueue())
         for n in range(count)
     ]
+    trial.struck()
     told, waiting = await asyncio.wait(others, timeout=60)
     report.must_be("acknowledged while the transaction is open", len(told), count)
     ended = len(told) and await until(

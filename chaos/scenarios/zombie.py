@@ -78,6 +78,7 @@ async def _freeze_a_holder(trial: Trial, task: str) -> tuple[UUID, Line]:
         sleeper = trial.fleet.by_name(began.worker)
         sleeper.signal(signal.SIGSTOP)
         if await trial.place.is_writable():
+            trial.struck(sleeper.name)
             return run, began
         sleeper.signal(signal.SIGCONT)
         trial.woken_at_once += 1

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 
-from chaos.checks import judge_attempts, judge_flow, judge_schedule
+from chaos.checks import judge_attempts, judge_flow, judge_recovery, judge_schedule
 from chaos.journal import Journal, Line, Pen
-from chaos.report import Report, percentile
+from chaos.report import COUNTED, Moment, Report, percentile
 from chaos.scenarios.iteration import judge_sink
 from duly.core.ids import uuid7
 from duly.core.runs import Origin, RunView
@@ -108,6 +109,82 @@ def test_attempts_are_compared_by_key(
     seen = judge_attempts(runs, lines(*facts))
     names = [n for n in seen.__struct_fields__ if n != "runs"]
     assert {n: getattr(seen, n) for n in names if getattr(seen, n)} == wrong
+
+
+RECOVERIES = [
+    ("begun again elsewhere", [Moment(0.5, "w1")], (("start", A, 1), ("start", A, 2)), (1, [0.5])),
+    ("never begun again", [Moment(0.5, "w1")], (("start", A, 1), ("start", B, 1)), (0, [])),
+    (
+        "the next one died before its code began",
+        [Moment(0.5, "w1")],
+        (("start", A, 1), ("start", A, 3)),
+        (1, [0.5]),
+    ),
+    (
+        "a sleeper ends it when it wakes",
+        [Moment(0.5, "w1")],
+        (("start", A, 1), ("start", B, 1), ("end", A, 1)),
+        (1, []),
+    ),
+    ("ended before", [Moment(1.5, "w1")], (*GOOD, ("start", B, 1)), (1, [])),
+    ("nothing is begun again", [Moment(0.5)], GOOD, (0, [])),
+    ("the store came back", [Moment(0.5)], (*GOOD, ("start", B, 1)), (1, [1.5])),
+    (
+        "two faults, one lived through",
+        [Moment(0.5), Moment(9.0)],
+        (*GOOD, ("start", B, 1)),
+        (1, [1.5]),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("moments", "facts", "wanted"), [c[1:] for c in RECOVERIES], ids=[c[0] for c in RECOVERIES]
+)
+def test_what_came_after_a_fault_is_found_by_key(
+    moments: list[Moment],
+    facts: tuple[tuple[str, UUID, int], ...],
+    wanted: tuple[int, list[float]],
+) -> None:
+    seen = judge_recovery(moments, lines(*facts))
+    assert (seen.injected, seen.survived, seen.times_s) == (len(moments), *wanted)
+
+
+def test_a_run_that_came_to_rest_need_not_be_begun_again() -> None:
+    facts = lines(("start", A, 1), ("start", B, 1))
+    moment = [Moment(0.5, "w1")]
+    assert judge_recovery(moment, facts).survived == 0
+    assert judge_recovery(moment, facts, {A}).survived == 1
+    assert judge_recovery([Moment(9.0)], facts, {A}).survived == 0, "the other is left"
+    assert judge_recovery([Moment(9.0)], facts, {A, B}).survived == 1
+
+
+def test_what_was_lost_doubled_and_refused_is_summed_up() -> None:
+    report = Report(trial="storm", store="sqlite", figures=[])
+    for name in COUNTED:
+        report.note(name, 1)
+    report.settle(3, 2, [0.001, 0.003])
+    kinds = list(COUNTED.values())
+    assert (report.lost, report.doubled, report.stale) == tuple(
+        kinds.count(one) for one in ("lost", "doubled", "stale")
+    )
+    assert (report.injected, report.survived) == (3, 2)
+    assert report.recovery_ms == {"p50": 3.0, "p99": 3.0}
+
+
+def test_every_figure_that_is_summed_up_is_one_of_a_trial() -> None:
+    folder = Path(judge_sink.__code__.co_filename).parent
+    text = "".join(one.read_text() for one in folder.glob("*.py"))
+    assert [name for name in COUNTED if f'"{name}"' not in text] == []
+
+
+def test_a_short_share_never_takes_the_place_of_a_campaign(tmp_path: Path) -> None:
+    full = Report(trial="storm", store="sqlite", full=True, injected=300)
+    assert full.keep(tmp_path)
+    assert not Report(trial="storm", store="sqlite", injected=7).keep(tmp_path)
+    assert Report(trial="storm", store="sqlite", full=True, injected=301).keep(tmp_path)
+    [kept] = tmp_path.glob("*.json")
+    assert msgspec.json.decode(kept.read_bytes(), type=Report).injected == 301
 
 
 def test_what_went_in_is_compared_with_what_is_there() -> None:

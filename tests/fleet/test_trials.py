@@ -73,7 +73,7 @@ async def test_cut_connections_lose_nothing_and_bury_nobody_for_good(place: Serv
     await check("cut-off", place)
 
 
-@ON_SQLITE
+@ON_BOTH
 async def test_a_full_disk_loses_nothing_and_ends_nobody(place: Server | None) -> None:
     await check("full-disk", place)
 
@@ -126,3 +126,62 @@ async def test_no_effect_is_doubled_and_none_is_guessed(place: Server | None) ->
 @ON_BOTH
 async def test_a_frozen_sender_is_waited_out_and_never_outrun(place: Server | None) -> None:
     await check("quarantine", place)
+
+
+@ON_BOTH
+async def test_death_at_any_point_of_a_verb_loses_and_doubles_nothing(
+    place: Server | None,
+) -> None:
+    await check("points", place)
+
+
+@ON_BOTH
+async def test_a_process_that_sleeps_at_random_is_outlived(place: Server | None) -> None:
+    await check("frozen", place)
+
+
+@ON_BOTH
+async def test_a_copied_machine_loses_nothing(place: Server | None) -> None:
+    await check("clone", place)
+
+
+@ON_BOTH
+async def test_workers_of_one_name_are_not_taken_for_each_other(place: Server | None) -> None:
+    await check("namesakes", place)
+
+
+@ON_BOTH
+async def test_two_versions_share_one_store(place: Server | None) -> None:
+    await check("upgrade", place)
+
+
+@ON_BOTH
+async def test_a_clock_that_is_set_loses_and_doubles_nothing(place: Server | None) -> None:
+    await check("clock-steps", place)
+
+
+@ON_BOTH
+async def test_eight_hours_away_are_caught_up_with_as_each_policy_says(
+    place: Server | None,
+) -> None:
+    await check("eight-hours", place)
+
+
+@ON_POSTGRES
+async def test_ended_connections_lose_nothing_and_end_nobody(place: Server | None) -> None:
+    await check("terminations", place)
+
+
+@ON_POSTGRES
+async def test_a_commit_that_was_cut_is_sent_again_and_counts_once(place: Server | None) -> None:
+    await check("cut-commits", place)
+
+
+@ON_POSTGRES
+async def test_a_line_that_falls_silent_is_no_failure_of_a_loop(place: Server | None) -> None:
+    await check("half-open", place)
+
+
+@ON_POSTGRES
+async def test_late_answers_bury_nobody(place: Server | None) -> None:
+    await check("late-answers", place)

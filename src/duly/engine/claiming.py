@@ -104,6 +104,7 @@ class Claiming:
         self.began: Callable[[], Awaitable[None]] = _nobody_cares
         self._unanswered: dict[int, UUID] = {}  # room -> the claim that is to be sent again
         self._suspect = False  # a suspect is in hand, alone
+        self._passed_over = False  # a room was full when others were claimed for
 
     def make_rooms(self, tasks: Mapping[str, Task], slots: int, threads: Threads) -> None:
         """Set up one room for coroutines and one for threads, as far as there are such tasks."""
@@ -114,6 +115,12 @@ class Claiming:
             Room(slow, lambda: threads.slots - self._attempts.threads_taken(self._held)),
         ]
         self.rooms = tuple(room for room in rooms if room.tasks)
+
+    def note_room(self) -> None:
+        """Something in hand ended. A room that was full is claimed for now, and not before."""
+        self.freed.set()
+        if self._passed_over:
+            self._almanac.ready.set()
 
     @property
     def _held(self) -> Iterable[Holding]:
@@ -175,19 +182,21 @@ class Claiming:
         if self._suspect:
             return
         self._almanac.ready.clear()
-        left, taken = False, 0
+        left, taken, self._passed_over = False, 0, False
         for number, room in enumerate(self.rooms):
             free = min(room.free(), BATCH)
             if free > 0 and self.open:
                 claimed = await self._claim(number, room.tasks, free)
                 left, taken = left or claimed >= free, taken + claimed
             elif room.free() <= 0:
-                left = True
+                self._passed_over = True
         if left:
             self._almanac.ready.set()
+        elif self._passed_over:
+            pass  # what is left there, nobody here can tell
         elif taken and not self._almanac.ready.is_set() and not self._roster.alone:
             await self._store.tell(WakeUp(Signal.EMPTY))
-        if self._almanac.suspects and not self._hands.busy and not left:
+        if self._almanac.suspects and not (self._hands.busy or left or self._passed_over):
             await self._claim_suspect()
 
     async def _ask_again(self, number: int) -> None:

@@ -259,8 +259,8 @@ class Engine:
         if self._presence is not None:
             await self._presence.hold(self.boot)
         answer = await self._store.register(instance, carries)
-        if answer is Answer.STALE:
-            self._take_new_boot()
+        if answer is Answer.STALE:  # it died while it joined, perhaps with runs in hand already
+            self._let_go()
             return await self._join()
         await self._declare()
         if self.claiming.boot != self.boot:
@@ -271,6 +271,7 @@ class Engine:
         await self.watching.turn()
         await self.looking.look()
         await self._known_again()
+        self.joined = True
         self.telling.emit(
             events.InstanceStarted(
                 boot=self.boot, instance=instance.name, owner=plan.owner, version=plan.version
@@ -366,7 +367,7 @@ class Engine:
     # --- what loops and the keeper report --------------------------------------------------
 
     def _attempt_ended(self, holding: Holding, ending: Ending | None) -> None:
-        self.claiming.freed.set()  # a thread may have returned whose run is long gone
+        self.claiming.note_room()  # a thread may have returned whose run is long gone
         if not self.hands.has(holding) or holding.ending:
             return
         assert ending is not None, "only what was let go of ends without a word"
@@ -381,7 +382,7 @@ class Engine:
                 self.reporting.settled(holding, ending)
             self.expecting.ended(holding.claimed.task)
         self.claiming.pace.ended(len(batch), self._ports.clock.monotonic())
-        self.claiming.freed.set()
+        self.claiming.note_room()
 
     def _renewed(self, boot: UUID, renewal: Renewal, named: Mapping[UUID, int]) -> None:
         if boot != self.boot:
@@ -419,13 +420,12 @@ class Engine:
     async def rejoin(self) -> None:
         """Let go of what a dead boot held, and join as another; waits for a store that is away."""
         if self.looking.dead.is_set():
-            self.looking.dead.clear()
             self._let_go()
         await self._persistently(self._join)
-        self.joined = True
 
     def _let_go(self) -> None:
         dead = self.boot
+        self.looking.dead.clear()  # it was said of this boot, and is not true of the next
         gone = self.hands.forget_all()
         self.settling.forget_all()
         self.keeping.drop()

@@ -121,6 +121,25 @@ async def test_a_holder_takes_its_locks_again_by_itself_and_is_alive(
     await conn.close()
 
 
+async def test_a_process_under_a_new_boot_holds_the_locks_of_that_one(
+    make_stores: MakeStores, database: str
+) -> None:
+    stores = await make_stores(2)
+    holder, watcher = stores[0].presence(), stores[1].presence()
+    assert holder is not None and watcher is not None
+    conn = await asyncpg.connect(database)
+    await holder.hold(ident(98))
+    await holder.hold(BOOT)  # the other was declared dead, and its process lives
+    watching = asyncio.create_task(watcher.watch(BOOT))
+    await watched(conn)
+    assert len(await sessions(conn)) == 2
+    assert not watching.done()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    await holder.release()
+    await conn.close()
+
+
 async def test_nothing_is_said_of_a_boot_that_never_held(make_stores: MakeStores) -> None:
     [store] = await make_stores(1)
     presence = store.presence()

@@ -54,7 +54,7 @@ class Gathering(Generic[T, A]):
         """Forget what is queued: the boot in whose name it would be written is dead."""
         for _, answer in (*self._batch, *self._queue):
             answer.cancel()
-        self._batch.clear()
+        self._batch = []  # anew: a batch on its way is compared with it when its answer comes
         self._queue.clear()
         self._idle.set()
 

@@ -34,7 +34,9 @@ SETTINGS = {
 }
 
 CONNECT_S = 10
-COMMAND_S = 60
+COMMAND_S = 20
+"""How long an answer is waited for: well below the deadline of a loop's turn, so that a line that
+fell silent is a store that is away, and no failure of the loop that met it."""
 
 _SCHEMES = ("postgresql", "postgres")
 
@@ -57,13 +59,13 @@ class Address:
         self.name = _without_secrets(self.url)
         self.channel = f"duly_{schema}"
 
-    async def connect(self, **settings: str) -> asyncpg.Connection:
+    async def connect(self, *, command_s: float = COMMAND_S, **settings: str) -> asyncpg.Connection:
         """Open a connection with the house's settings; raises errors of Duly."""
         with border(self.name):
             return await asyncpg.connect(
                 self.url,
                 timeout=CONNECT_S,
-                command_timeout=COMMAND_S,
+                command_timeout=command_s,
                 max_cached_statement_lifetime=0,
                 statement_cache_size=200,
                 server_settings=SETTINGS | {"search_path": self.schema} | settings,
@@ -103,7 +105,9 @@ class Pool:
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                whole = not conn.is_closed() and not isinstance(error, BROKEN)
+                whole = not conn.is_closed() and not isinstance(error, (BROKEN, TimeoutError))
+                if not whole:
+                    self._forget_idle()
                 raise
             finally:
                 if whole and not self._closed and not conn.is_in_transaction():
@@ -128,6 +132,12 @@ class Pool:
                 await conn.close(timeout=5)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 conn.terminate()
+
+    def _forget_idle(self) -> None:
+        """What broke one line has most likely broken all; each would cost a wait of its own."""
+        idle, self._idle = self._idle, []
+        for conn in idle:
+            conn.terminate()
 
     async def _take(self) -> asyncpg.Connection:
         if self._closed:

@@ -57,9 +57,12 @@ class SessionPresence:
         self._grace_s = grace.total_seconds()
 
     async def hold(self, boot: UUID) -> None:
-        self._boot = boot
+        before, self._boot = self._boot, boot
         with border(self._address.name):
             async with self._taking:
+                if before not in (None, boot):  # a boot that is dead; its sessions hold its lock
+                    for place in range(len(self._holders)):
+                        self._drop(place)
                 for place in range(len(self._holders)):
                     await self._take(place, boot)
 

@@ -38,6 +38,9 @@ from duly.stores.postgres.takeover import TakeoverVerbs
 from duly.stores.postgres.together import Together
 from duly.stores.postgres.waking import Bell
 
+MIGRATE_S = 3600
+"""A step of a migration may rewrite a large table."""
+
 
 class PostgresStore(
     EnqueueVerbs,
@@ -85,7 +88,7 @@ class PostgresStore(
 
     async def migrate(self) -> tuple[str, ...]:
         with border(self.name):
-            conn = await self._address.connect()
+            conn = await self._address.connect(command_s=MIGRATE_S)
             try:
                 return await migrate.migrate(conn, self._address)
             finally:

@@ -45,6 +45,7 @@ class Bell:
         self._pending: set[WakeUp] = set()
         self._resting = False
         self._closed = asyncio.Event()
+        self._pid = 0  # of our own session, whose words were told here already
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -53,7 +54,7 @@ class Bell:
             conn = await self._address.connect(synchronous_commit="off")
             await conn.add_listener(self._address.channel, self._hear)
             conn.add_termination_listener(self._lost)
-            self.conn = conn
+            self.conn, self._pid = conn, conn.get_server_pid()
 
     async def close(self) -> None:
         """Say what is still unsaid, within a moment; end the connection and all under way."""
@@ -122,7 +123,7 @@ class Bell:
             self._spawn(self._send())
 
     def _hear(self, conn: asyncpg.Connection, pid: int, channel: str, message: str) -> None:
-        if pid != conn.get_server_pid():
+        if pid != self._pid:  # not asked of `conn`: it may have ended since this was sent
             self._tell_here(_wakes(message))
 
     def _tell_here(self, wakes: Iterable[WakeUp]) -> None:

@@ -1,0 +1,96 @@
+"""`python -m chaos.page [--check]`: the page of reliability, made from the results that are kept.
+
+One line for each kind of fault and store, from the JSON files in `chaos/results/`, with the command
+that takes it again; the text around it is `chaos/page.md`. What could not be tried on a store is
+listed with its reason. `--check` changes nothing and fails when the page is not what the results
+say.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from chaos.campaign import FAULTS, NAMES
+from chaos.report import RESULTS, Report
+
+FRAME = Path(__file__).parent / "page.md"
+PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "reliability.md"
+STORES = ("sqlite", "postgres")
+SHOWN = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+HEAD = (
+    "| fault | store | faults | survived | lost | doubled | stale writes refused "
+    "| recovery p50 / p99 | broken promises | taken by |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def read(folder: Path = RESULTS) -> list[Report]:
+    """Return the results that are kept, in the order of the campaign."""
+    paths = [folder / f"{trial}-{store}.json" for trial in NAMES for store in STORES]
+    return [msgspec.json.decode(p.read_bytes(), type=Report) for p in paths if p.exists()]
+
+
+def make(results: Sequence[Report], frame: str) -> str:
+    """Return the page: the frame with its table, its list of what was left out, and its sums."""
+    taken = [one for one in results if not one.skipped]
+    left = [one for one in results if one.skipped]
+    dates = sorted({one.date for one in taken})
+    parts = {
+        "{table}": "\n".join([HEAD, *map(_line, taken)]),
+        "{skipped}": "\n".join(map(_left_out, left)) or "Nothing.",
+        "{faults}": f"{sum(one.injected for one in taken):,}",
+        "{lost}": f"{sum(one.lost for one in taken):,}",
+        "{doubled}": f"{sum(one.doubled for one in taken):,}",
+        "{broken}": f"{sum(len(one.wrong) for one in taken):,}",
+        "{dates}": " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "no day yet",
+    }
+    for name, text in parts.items():
+        frame = frame.replace(name, text)
+    return frame
+
+
+def _line(one: Report) -> str:
+    recovery = " / ".join(_time(one.recovery_ms[name]) for name in sorted(one.recovery_ms))
+    cells = (
+        FAULTS[one.trial],
+        SHOWN[one.store],
+        f"{one.injected:,}",
+        f"{one.survived:,}",
+        f"{one.lost:,}",
+        f"{one.doubled:,}",
+        f"{one.stale:,}",
+        recovery,
+        "; ".join(one.wrong) or "none",
+        f"`{one.command}`",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+LEFT_OUT = "- {fault}, on {store}: {why}."
+
+
+def _left_out(one: Report) -> str:
+    return LEFT_OUT.format(fault=FAULTS[one.trial], store=SHOWN[one.store], why=one.skipped)
+
+
+def _time(ms: float) -> str:
+    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page, or with `--check` say whether it is what the results say."""
+    text = make(read(), FRAME.read_text("utf-8"))
+    if "--check" in arguments:
+        fresh = PAGE.exists() and PAGE.read_text("utf-8") == text
+        if not fresh:
+            print(f"{PAGE.name} is not what the results say; run: python -m chaos.page")
+        return int(not fresh)
+    PAGE.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
