@@ -129,7 +129,7 @@ async def try_late_answers(place: Place, scale: Scale) -> Report:
     if place.server is None:
         report.skipped = NO_LINE
         return report
-    last_s = scale.pick(20, 300)
+    last_s = scale.pick(6, 300)
     end, made = _schedules(last_s)
     async with (
         _way(place, "way") as way,

@@ -103,7 +103,7 @@ class Marks:
 async def try_it(place: Place, scale: Scale) -> Report:
     """Die at each point so many times."""
     report = Report(trial="points", store=place.name)
-    blow_s = scale.pick(16, int(scale.minutes * 60))
+    blow_s = scale.pick(10, int(scale.minutes * 60))
     end = datetime.now(UTC) + timedelta(seconds=blow_s)
     made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 4, end=end) for n in range(12))
     settings = QUICK | {"engine.history": "1d"}
@@ -118,7 +118,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
         stop = asyncio.Event()
         work = [asyncio.ensure_future(one) for one in (load.go(stop), _disturb(trial, stop))]
         try:
-            await _die(trial, marks, end, worst_s=scale.pick(60, WORST_S))
+            await _die(trial, marks, end, worst_s=scale.pick(25, WORST_S))
         finally:
             stop.set()
             await asyncio.gather(*work)

@@ -135,13 +135,14 @@ class Client:
             answers = await self._store.enqueue(runs)
         else:
             answers = await self._store.enqueue_with(conn, runs)
+        wanted = self._bus.wants(events.RunEnqueued)
         for run, answer in zip(runs, answers, strict=True):
             if answer.reuse is Reuse.REFUSED:
                 raise Refused(
                     f"run {answer.run} has the key {run.key!r} of {run.task} and is parked"
                     f" ({answer.why}); `duly why {answer.run}` tells more"
                 )
-            if self._bus.wants(events.RunEnqueued):
+            if wanted:
                 self._bus.emit(
                     events.RunEnqueued(
                         run=answer.run, task=run.task, queue=run.queue, reuse=answer.reuse

@@ -135,7 +135,7 @@ async def test_death_at_any_point_of_a_verb_loses_and_doubles_nothing(
     await check("points", place)
 
 
-@ON_BOTH
+@ON_POSTGRES  # on both in the campaign
 async def test_a_process_that_sleeps_at_random_is_outlived(place: Server | None) -> None:
     await check("frozen", place)
 
@@ -150,12 +150,12 @@ async def test_workers_of_one_name_are_not_taken_for_each_other(place: Server | 
     await check("namesakes", place)
 
 
-@ON_BOTH
+@ON_POSTGRES  # on both in the campaign
 async def test_two_versions_share_one_store(place: Server | None) -> None:
     await check("upgrade", place)
 
 
-@ON_BOTH
+@ON_POSTGRES  # on both in the campaign
 async def test_a_clock_that_is_set_loses_and_doubles_nothing(place: Server | None) -> None:
     await check("clock-steps", place)
 

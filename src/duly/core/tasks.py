@@ -38,6 +38,15 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind a call's arguments to names and encode them; raise `InvalidValue` if they misfit."""
+        try:
+            encoded = msgspec.json.encode(self._named(args, kwargs) if args else kwargs)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidValue(
+                f"expected arguments of {self.name} that JSON can carry: {one_line(error)}"
+            ) from None
+        return self.check(encoded)
+
+    def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         names = self.params.__struct_fields__
         if len(args) > len(names):
             raise InvalidValue(
@@ -47,13 +56,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         twice = sorted(given.keys() & kwargs.keys())
         if twice:
             raise InvalidValue(f"{self.name} got {twice[0]!r} twice, by place and by name")
-        try:
-            encoded = msgspec.json.encode(given | dict(kwargs))
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidValue(
-                f"expected arguments of {self.name} that JSON can carry: {one_line(error)}"
-            ) from None
-        return self.check(encoded)
+        return given | dict(kwargs)
 
     def check(self, encoded: bytes) -> bytes:
         """Return encoded arguments that fit the task, or raise `InvalidValue`."""

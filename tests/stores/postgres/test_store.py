@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from itertools import pairwise
 
 import asyncpg
@@ -10,10 +11,11 @@ import pytest
 
 from duly.core.effects import EffectFilter, Entry, Outcome
 from duly.core.fleet import Proof
-from duly.core.runs import Ending, NewRun
+from duly.core.runs import Ending, NewRun, RunFilter
 from duly.core.states import EffectState, RunVerb
 from duly.errors import InvalidValue, Refused, StoreMismatch, StoreRefused, StoreUnavailable
-from duly.stores.postgres import PostgresStore, migrate
+from duly.stores.base import Retention
+from duly.stores.postgres import PostgresStore, housekeeping, migrate
 from tests.servers import Server
 from tests.stores.postgres.conftest import MakeStores
 from tests.stores.world import MINUTE, T0, World, ident, instance, minutely, note
@@ -300,3 +302,28 @@ async def test_what_is_remembered_costs_a_fixed_number_of_statements(
         costs[size] = [after - before for before, after in pairwise(spent)]
         await world.complete(boot, *got)
     assert costs == {5: [1, 3, 3], 50: [1, 3, 3]}
+
+
+# --- history in windows -----------------------------------------------------------------------
+
+
+async def test_history_is_pruned_whole_however_small_the_window(
+    make_stores: MakeStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "WINDOW", 3)
+    (store,) = await make_stores(1)
+    boot, long_ago = ident(100), T0
+    await store.register(instance(boot), {}, now=long_ago)
+    for number in range(1, 21):
+        fresh = number % 5 == 0  # asked for long ago, ended lately: not to be forgotten
+        at = T0 + timedelta(days=29) if fresh else long_ago
+        await store.enqueue([new(number)], now=long_ago)
+        claim = await store.claim(
+            boot, ident(200 + number), queues=["default"], tasks=["t"], limit=1, now=at
+        )
+        (one,) = claim.runs
+        await store.end(boot, [Ending(run=one.id, epoch=1, verb=RunVerb.COMPLETE)], now=at)
+    keep, now = Retention(history=timedelta(days=10)), T0 + timedelta(days=30)
+    assert [(await store.prune(keep, limit=7, now=now)).runs for _ in range(4)] == [7, 7, 2, 0]
+    left = await store.runs(RunFilter(limit=50))
+    assert sorted(one.id for one in left) == [ident(n) for n in (5, 10, 15, 20)]

@@ -7,8 +7,9 @@ nothing. It never touches a mark, a verdict or a live run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -16,6 +17,12 @@ from duly.core.fleet import Incident
 from duly.stores.base import Filled, Retention
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.unit import Unit
+
+WINDOW = 20_000
+"""Ended runs that one statement looks through."""
+
+SKEW = timedelta(days=1)
+"""By how much the clock of whoever asked for a run may have been ahead of the store's."""
 
 
 class HousekeepingVerbs(Ground):
@@ -37,7 +44,7 @@ class HousekeepingVerbs(Ground):
     ) -> Filled:
         async def work(unit: Unit) -> Filled:
             before = unit.now - keep.history
-            runs = [row[0] for row in await unit.fetch(OLD_RUNS, before, keep.last, limit)]
+            runs = await _old_runs(unit, before, keep.last, limit)
             if runs:
                 await unit.fetch(FORGET, runs)
             keys = await unit.fetch(OLD_KEYS, unit.now - keep.keys, limit)
@@ -60,6 +67,22 @@ class HousekeepingVerbs(Ground):
             )
 
         return await self._transact(work, now)
+
+
+async def _old_runs(unit: Unit, before: datetime, last: int, limit: int) -> list[UUID]:
+    """Lock runs that are to be forgotten, the oldest first.
+
+    History is read in windows, in the order of ids, which is that of asking; a run that was asked
+    for after `before` cannot have ended earlier, but for clocks that differ.
+    """
+    found: list[UUID] = []
+    end = UUID(int=int((before + SKEW).timestamp() * 1000) << 80)
+    count, after = WINDOW, UUID(int=0)
+    while count == WINDOW and len(found) < limit:
+        asked = (before, last, limit - len(found), after, end, WINDOW)
+        count, after, ids = (await unit.fetch(OLD_RUNS, *asked))[0]
+        found += ids
+    return found
 
 
 def incident_columns(incidents: Sequence[Incident]) -> list[list[str]]:
@@ -110,9 +133,12 @@ where not $1 or closed_at is null order by id desc limit 1000
 """
 
 OLD_RUNS = """
-with old as materialized (
-  select e.id, r.schedule from duly_ended e join duly_run r on r.id = e.id
-  where e.ended_at < $1::timestamptz
+with part as materialized (
+  select id, ended_at from duly_ended where id > $4 and id < $5 order by id limit $6
+), old as materialized (
+  select p.id, r.schedule from part p
+  cross join lateral (select schedule from duly_run where id = p.id limit 1) r
+  where p.ended_at < $1::timestamptz
 ), loose as (
   select id from old where schedule is null order by id limit $3
 ), kept as (
@@ -122,9 +148,12 @@ with old as materialized (
       where n.schedule = o.schedule and n.id > o.id limit $2) newer)
 ), chosen as (
   select id from loose union all select id from kept order by id limit $3
+), locked as materialized (
+  select e.id from duly_ended e where e.id = any(array(select id from chosen))
+  order by e.id for update skip locked
 )
-select e.id from duly_ended e where e.id = any(array(select id from chosen))
-order by e.id for update skip locked
+select (select count(*) from part), (select id from part order by id desc limit 1),
+  array(select id from locked order by id)
 """
 
 FORGET = """
