@@ -1,7 +1,8 @@
 """Duly: an application with two tasks, enqueued and worked through its public face.
 
 BENCH_SLOTS sets `slots`; 0 leaves the default. BENCH_EVERY adds a schedule of that interval, and
-BENCH_INSTANCES makes so many instances in this process, each with a store of its own.
+BENCH_INSTANCES makes so many instances in this process, each with a store of its own. A worker is
+`duly worker`, the command the documentation recommends; that it logs each run is left to `log.level`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from journal import mark
 
 from duly import Context, Duly
 from duly.app import DeclaredTask
+from duly.cli import main
+
+FURTHER = int(os.environ.get("BENCH_INSTANCES", "1")) - 1
 
 
 def make_app() -> tuple[Duly, dict[str, DeclaredTask]]:
@@ -40,11 +44,14 @@ async def nothing() -> int:
     return 1
 
 
+app, _jobs = make_app()  # what `duly worker` is pointed at
+
+
 class Adapter:
     """`System` for Duly."""
 
     def __init__(self) -> None:
-        self._app, self._jobs = make_app()
+        self._app, self._jobs = app, _jobs
 
     async def install(self) -> None:
         await self._app.store.migrate()
@@ -66,9 +73,11 @@ class Adapter:
         await due.enqueue_many([{"key": key} for key in keys])
 
     def work(self) -> None:
-        asyncio.run(self._work())
+        if FURTHER:
+            asyncio.run(self._work())
+        else:
+            main(["worker", "--app", "of_duly:app"])
 
     async def _work(self) -> None:
-        further = int(os.environ.get("BENCH_INSTANCES", "1")) - 1
-        apps = [self._app, *(make_app()[0] for _ in range(further))]
+        apps = [self._app, *(make_app()[0] for _ in range(FURTHER))]
         await asyncio.gather(*(app.work() for app in apps))

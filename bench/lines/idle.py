@@ -2,8 +2,8 @@
 
 Counted by the database itself (`pg_stat_statements`), never by the product. A server without that
 extension counts transactions, and the unit says so. What a worker does in its first minute (its
-start, and chores that are due at once) is told apart from the steady state, which begins 65 seconds
-after the last of them was ready and is watched for two minutes. All products idle at the same time,
+start, and chores that are due at once) is told apart from the steady state, which begins 5 minutes
+after the last of them was ready and is watched for four. All products idle at the same time,
 each in a database of its own: next to nothing happens, and a full run stays within bounds.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from bench.fleet import Fleet
 from bench.scene import Scene
 
-FIRST_S, SETTLED_S, WATCHED_S = 60, 65, 120
+FIRST_S, SETTLED_S, WATCHED_S = 60, 300, 240
 
 
 def measure(scene: Scene) -> None:

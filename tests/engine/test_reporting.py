@@ -307,6 +307,6 @@ async def test_a_quiet_fleet_is_looked_at_seldom_and_a_changed_one_each_minute(
     assert 5 <= store.sent.count("sweep") <= 7
     await bench.start(app)
     store.sent.clear()
-    await bench.past(8 * 60)
+    await bench.past(200)
     swept = sum(one._store.sent.count("sweep") for one in bench.engines)  # type: ignore[attr-defined]
-    assert swept >= 6
+    assert swept >= 2

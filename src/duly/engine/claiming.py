@@ -30,6 +30,8 @@ from duly.stores.base import Signal, Store, WakeUp
 
 AHEAD_S = 0.2
 AHEAD_MOST = 4000
+PACE_S = 0.05
+"""How often the pace is taken anew."""
 UNFIT_S = 0.1
 """How often an instance that may not claim at all looks whether it may."""
 
@@ -68,7 +70,7 @@ class Pace:
         """Count endings, at a moment of the monotonic clock."""
         self._count += count
         passed = now - self._since
-        if passed >= AHEAD_S:
+        if passed >= PACE_S:
             self.ahead = min(AHEAD_MOST, int(self._count / passed * AHEAD_S))
             self._count, self._since = 0, now
 

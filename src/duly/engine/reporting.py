@@ -44,6 +44,9 @@ EVERY_S = 60.0
 CALM = 10
 """Minutes after which a quiet fleet, with nothing open, is looked at only every tenth."""
 
+NEWS = 3
+"""Minutes for which a fleet that changed is looked at each minute, when nothing is found."""
+
 RHYTHM_EVERY_S = 3600.0
 """How often it is looked at how long processes live here."""
 
@@ -67,7 +70,7 @@ class Reporting:
         self._reports: dict[tuple[str, str], Callable[[], Awaitable[Incident | None]]] = {}
         self._some = asyncio.Event()
         self._sweeping = False
-        self._minutes, self._watchful = 0, CALM
+        self._minutes, self._watchful = 0, NEWS
         self._fleet: frozenset[UUID] = frozenset()
         self._rhythms_at = float("-inf")
         self._cut_off: list[UUID] = []
@@ -150,7 +153,7 @@ class Reporting:
         """
         fleet = frozenset(one.boot for one in self._roster.others)
         if fleet != self._fleet:
-            self._fleet, self._watchful = fleet, CALM
+            self._fleet, self._watchful = fleet, max(self._watchful, NEWS)
         self._minutes, self._watchful = self._minutes + 1, self._watchful - 1
         return self._watchful >= 0 or self._minutes % CALM == 0
 

@@ -327,3 +327,30 @@ async def test_history_is_pruned_whole_however_small_the_window(
     assert [(await store.prune(keep, limit=7, now=now)).runs for _ in range(4)] == [7, 7, 2, 0]
     left = await store.runs(RunFilter(limit=50))
     assert sorted(one.id for one in left) == [ident(n) for n in (5, 10, 15, 20)]
+
+
+# --- connections that are opened ahead ----------------------------------------------------------
+
+
+async def test_the_first_claim_has_lines_made_ready_within_the_pools_size(
+    database: str,
+) -> None:
+    for size, lines in ((5, 3), (2, 2), (1, 1)):
+        store = PostgresStore(database, pool_size=size)
+        await store.open()
+        assert store._warming is None, "whoever only asks for work needs none"
+        claim = await store.claim(ident(1), ident(2), queues=["default"], tasks=["t"], limit=1)
+        assert not claim.alive
+        assert store._warming is not None
+        await store._warming
+        assert len(store._pool._idle) == lines
+        await store.close()
+
+
+async def test_a_store_may_be_closed_while_lines_are_made_ready(database: str) -> None:
+    store = PostgresStore(database)
+    await store.open()
+    await store.claim(ident(1), ident(2), queues=["default"], tasks=["t"], limit=1)
+    await store.close()
+    assert store._warming is not None and store._warming.done()
+    assert store._pool._idle == []

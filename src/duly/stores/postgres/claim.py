@@ -19,8 +19,12 @@ from uuid import UUID
 from duly.core.fleet import Claim
 from duly.core.runs import Claimed, Origin
 from duly.stores.base import DEFAULT_LEASE
+from duly.stores.postgres.ending import END_SIMPLY
 from duly.stores.postgres.floors import Floors
 from duly.stores.postgres.ground import Ground
+
+WARM = 2
+"""Connections that are opened at the first claim: one ends while the other claims."""
 
 _ORIGINS = {one.value: one for one in Origin}
 
@@ -29,6 +33,15 @@ class ClaimVerbs(Ground):
     """`claim`."""
 
     _floors: dict[tuple[str, ...], Floors]
+    _warming: asyncio.Future[None] | None
+
+    async def _warm_up(self) -> None:
+        nobody = UUID(int=0)
+        await self._pool.warm(
+            WARM,
+            (TAKE, nobody, nobody, [], [], 0, DEFAULT_LEASE, None, [], [], [], False),
+            (END_SIMPLY, None, nobody, [], [], [], [], [], []),
+        )
 
     async def claim(
         self,
@@ -42,6 +55,8 @@ class ClaimVerbs(Ground):
         now: datetime | None = None,
     ) -> Claim:
         await self._must_be_trusted()
+        if self._warming is None:  # whoever claims will end too, beside its next claim
+            self._warming = asyncio.ensure_future(self._warm_up())
         floors = self._floors.setdefault((*queues, "", *tasks), Floors())
         clock = asyncio.get_running_loop().time
         began = clock()

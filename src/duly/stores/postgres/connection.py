@@ -10,6 +10,7 @@ users, because nobody leaves a setting behind.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -90,6 +91,7 @@ class Pool:
         self.address = address
         self.sent = 0
         self._idle: list[asyncpg.Connection] = []
+        self._size = size
         self._room = asyncio.Semaphore(size)
         self._closed = False
 
@@ -122,6 +124,27 @@ class Pool:
                 self.sent += 1
                 rows: list[Any] = await conn.fetch(sql, *args)
                 return rows
+
+    async def warm(self, count: int, *statements: tuple[Any, ...]) -> None:
+        """Open connections ahead, and send each of these once on every one: then they are planned.
+
+        Best effort: what cannot be opened now is opened when it is needed.
+        """
+        with contextlib.suppress(StoreUnavailable):
+            for _ in range(min(count, self._size - 1)):
+                with border(self.address.name):
+                    async with self._room:
+                        conn = await self.address.connect()
+                        try:
+                            for sql, *args in statements:
+                                await conn.fetch(sql, *args)
+                        except BaseException:
+                            conn.terminate()
+                            raise
+                        self._idle.append(conn)
+                if self._closed:
+                    self._idle.remove(conn)
+                    conn.terminate()
 
     async def close(self) -> None:
         """Close what is idle; lent connections are ended when they come back."""

@@ -7,6 +7,7 @@ away may be sent again; connections are made anew when they are needed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -71,6 +72,7 @@ class PostgresStore(
         self._address = Address(url, schema)
         self._pool = Pool(self._address, pool_size)
         self._bell = Bell(self._address)
+        self._warming: asyncio.Future[None] | None = None
         self._floors: dict[tuple[str, ...], Floors] = {}
         self._together = Together(self._put_plain)
         self._standing: Standing | None = None
@@ -84,6 +86,9 @@ class PostgresStore(
 
     async def close(self) -> None:
         await self._bell.close()
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self._pool.close()
 
     async def migrate(self) -> tuple[str, ...]:
