@@ -2,7 +2,7 @@
 
 BENCH_SLOTS sets `slots`; 0 leaves the default. BENCH_EVERY adds a schedule of that interval, and
 BENCH_INSTANCES makes so many instances in this process, each with a store of its own. A worker is
-`duly worker`, the command the documentation recommends; that it logs each run is left to `log.level`.
+`duly worker`, the command that the documentation recommends, with its default settings.
 """
 
 from __future__ import annotations
