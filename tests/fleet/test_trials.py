@@ -2,7 +2,8 @@
 
 Each trial is one of `chaos/`: it starts workers, does its worst, and comes back with figures. A
 test states that no figure breaks a promise; the figures are printed either way. What this machine
-cannot try is skipped with its reason.
+cannot try is skipped with its reason. A line that falls silent takes minutes to be noticed, and
+is left to the campaign (`python -m chaos --store postgres --what half-open`).
 """
 
 from __future__ import annotations
@@ -175,11 +176,6 @@ async def test_ended_connections_lose_nothing_and_end_nobody(place: Server | Non
 @ON_POSTGRES
 async def test_a_commit_that_was_cut_is_sent_again_and_counts_once(place: Server | None) -> None:
     await check("cut-commits", place)
-
-
-@ON_POSTGRES
-async def test_a_line_that_falls_silent_is_no_failure_of_a_loop(place: Server | None) -> None:
-    await check("half-open", place)
 
 
 @ON_POSTGRES

@@ -40,12 +40,17 @@ class StepKind(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One remembered part of a run. `number` orders them; `at` is the store's time."""
+    """One remembered part of a run. `number` orders them; `at` is the store's time.
+
+    What is replaced as a run goes on counts its `turn`: a lower one never replaces a higher, so
+    that a note which was given up, and arrives after newer ones, takes nothing back.
+    """
 
     name: str
     number: int
     kind: StepKind = StepKind.RESULT
     value: bytes = b"null"
+    turn: int = 0
     at: datetime | None = None
 
 

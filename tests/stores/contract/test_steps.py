@@ -38,6 +38,21 @@ async def test_a_step_of_the_same_name_is_replaced(world: World) -> None:
     assert (step.kind, step.value, step.at) == (StepKind.CURSOR, b"2", world.now)
 
 
+async def test_a_note_that_was_given_up_and_comes_late_takes_nothing_back(world: World) -> None:
+    boot, run = await world.held()
+
+    def note(turn: int, *more: Step) -> Note:
+        rows = Step(name="rows", number=3, kind=StepKind.CURSOR, value=b"%d" % turn, turn=turn)
+        return Note(run=run.id, epoch=run.epoch, steps=(rows, *more))
+
+    for notes in ([note(2)], [note(1)], [note(1, Step(name="other", number=4))]):
+        assert await world.store.keep(boot, notes, now=world.turn(1)) == [Answer.DONE]
+    rows, other = (await world.store.remembered(run.id)).steps
+    assert (rows.value, rows.turn, other.name) == (b"2", 2, "other")
+    assert await world.store.keep(boot, [note(2)], now=world.turn(1)) == [Answer.DONE]
+    assert (await world.store.remembered(run.id)).steps[0].at == world.now, "sent again"
+
+
 async def test_a_note_without_its_fence_keeps_nothing(world: World) -> None:
     old, lost = await world.held()
     await world.store.leave(old, now=world.now)

@@ -113,6 +113,7 @@ class Journal:
         self._steps: dict[str, Step] | None = None
         self._named: set[str] = set()
         self._next = 0
+        self._turns: dict[str, int] = {}  # by name, of what this attempt wrote
         self._unanswered: set[asyncio.Future[Any]] = set()
         self._base = Scope("a run")
         self._progress = Progress()
@@ -181,11 +182,16 @@ class Journal:
     # --- writing --------------------------------------------------------------------------
 
     def step(self, name: str, kind: StepKind, value: Any) -> Step:
-        """Make the next step; a name that is there already keeps its number."""
+        """Make the next step; a name that is there already keeps its number, and counts on."""
         known = (self._steps or {}).get(name)
         number = self._next if known is None else known.number
         self._next += known is None
-        return Step(name=name, number=number, kind=kind, value=msgspec.json.encode(value))
+        turn = self._turns[name] = 1 + max(
+            self._turns.get(name, 0), 0 if known is None else known.turn
+        )
+        return Step(
+            name=name, number=number, kind=kind, value=msgspec.json.encode(value), turn=turn
+        )
 
     async def keep(
         self,

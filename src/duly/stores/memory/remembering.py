@@ -53,7 +53,8 @@ class MemoryVerbs(RunVerbs):
         if note.steps:
             kept = self.t.steps.setdefault(note.run, {})
             for step in note.steps:
-                kept[step.name] = msgspec.structs.replace(step, at=now)
+                if step.name not in kept or step.turn >= kept[step.name].turn:
+                    kept[step.name] = msgspec.structs.replace(step, at=now)
         for message in note.messages:
             self._put_out(message, now)
         for run in note.runs:

@@ -39,7 +39,9 @@ class Batch(msgspec.Struct):
         for note in notes:
             n = batch.fences[note.run, note.epoch]
             for step in note.steps:
-                batch.steps[n, step.name] = step
+                known = batch.steps.setdefault((n, step.name), step)
+                if step.turn >= known.turn:
+                    batch.steps[n, step.name] = step
             for message in note.messages:
                 batch.messages.setdefault((n, message.id), message)
             if note.progress is not None:
@@ -64,6 +66,7 @@ class Batch(msgspec.Struct):
             [one.number for one in steps],
             uniform([one.kind for one in steps]) if steps else [],
             [one.value for one in steps],
+            uniform([one.turn for one in steps]) if steps else [],
         ]
 
     def _messages(self) -> list[list[Any]]:
@@ -122,10 +125,11 @@ with fenced as materialized (
   where h.id = $3 and h.boot is not distinct from $2 and h.epoch = $4 and h.deaths = 0
   for no key update
 )
-insert into duly_step (run, name, number, kind, value, at)
-select f.id, $5, $6, $7, $8, coalesce($1::timestamptz, clock_timestamp()) from fenced f
+insert into duly_step (run, name, number, kind, value, turn, at)
+select f.id, $5, $6, $7, $8, $9, coalesce($1::timestamptz, clock_timestamp()) from fenced f
 on conflict (run, name) do update set number = excluded.number, kind = excluded.kind,
-  value = excluded.value, at = excluded.at
+  value = excluded.value, turn = excluded.turn, at = excluded.at
+  where excluded.turn >= duly_step.turn
 returning 1
 """
 
@@ -143,25 +147,27 @@ begun as (
   update duly_held set deaths = 0
   where $3 and id = any(array(select id from fenced where deaths > 0))
 ), steps as (
-  insert into duly_step (run, name, number, kind, value, at)
-  select ($4)[d.n], d.name, d.number, coalesce(d.kind, ($9)[1]), d.value, t.now
-  from t, alive, unnest($6::int[], $7::text[], $8::int[], $9::text[], $10::bytea[])
-    d (n, name, number, kind, value)
+  insert into duly_step (run, name, number, kind, value, turn, at)
+  select ($4)[d.n], d.name, d.number, coalesce(d.kind, ($9)[1]), d.value,
+    coalesce(d.turn, ($11)[1]), t.now
+  from t, alive, unnest($6::int[], $7::text[], $8::int[], $9::text[], $10::bytea[], $11::int[])
+    d (n, name, number, kind, value, turn)
   where alive.ok[d.n]
   on conflict (run, name) do update set number = excluded.number, kind = excluded.kind,
-    value = excluded.value, at = excluded.at
+    value = excluded.value, turn = excluded.turn, at = excluded.at
+    where excluded.turn >= duly_step.turn
 ), messages as (
   insert into duly_outbox (id, topic, key, body, run, kept_at)
   select d.id, d.topic, d.key, d.body, d.run, t.now
-  from t, alive, unnest($11::int[], $12::uuid[], $13::text[], $14::text[], $15::bytea[],
-    $16::uuid[]) d (n, id, topic, key, body, run)
+  from t, alive, unnest($12::int[], $13::uuid[], $14::text[], $15::text[], $16::bytea[],
+    $17::uuid[]) d (n, id, topic, key, body, run)
   where alive.ok[d.n]
   on conflict (id) do nothing
 ), told as (
   insert into duly_progress (run, done, total, note, published, effects, at)
   select ($4)[d.n], d.done, d.total, d.note, d.published, d.effects, t.now
-  from t, alive, unnest($17::int[], $18::bigint[], $19::bigint[], $20::text[], $21::bigint[],
-    $22::bigint[]) d (n, done, total, note, published, effects)
+  from t, alive, unnest($18::int[], $19::bigint[], $20::bigint[], $21::text[], $22::bigint[],
+    $23::bigint[]) d (n, done, total, note, published, effects)
   where alive.ok[d.n]
   on conflict (run) do update set done = excluded.done, total = excluded.total,
     note = excluded.note, published = excluded.published, effects = excluded.effects,

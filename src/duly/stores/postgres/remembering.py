@@ -64,7 +64,8 @@ class RememberVerbs(Ground):
             return False
         one = note.steps[0]
         of = (now, boot, note.run, note.epoch)
-        return bool(await self._fetch(KEEP_STEP, *of, one.name, one.number, one.kind, one.value))
+        kept = (one.name, one.number, one.kind, one.value, one.turn)
+        return bool(await self._fetch(KEEP_STEP, *of, *kept))
 
     async def remembered(self, run: UUID) -> Memory:
         rows = await self._fetch(STEPS, run)
@@ -159,13 +160,14 @@ async def _fork(unit: Unit, run: UUID, new: UUID, by: str, kept: Sequence[Step])
         [one.number for one in rows],
         [one.kind for one in rows],
         [one.value for one in rows],
+        [one.turn for one in rows],
     )
 
 
-def step_of(row: tuple[str, int, str, bytes, datetime]) -> Step:
+def step_of(row: tuple[str, int, str, bytes, int, datetime]) -> Step:
     """Build a step from a row of `STEPS`."""
-    name, number, kind, value, at = row
-    return Step(name=name, number=number, kind=StepKind(kind), value=value, at=at)
+    name, number, kind, value, turn, at = row
+    return Step(name=name, number=number, kind=StepKind(kind), value=value, turn=turn, at=at)
 
 
 def progress_of(row: tuple[int | None, int | None, str | None, int, int, datetime]) -> Progress:
@@ -188,7 +190,7 @@ cross join lateral (
 """
 
 STEPS = """
-select name, number, kind, value, at from duly_step where run = $1 order by number, name
+select name, number, kind, value, turn, at from duly_step where run = $1 order by number, name
 """
 
 PROGRESS = """
@@ -207,7 +209,7 @@ LOCK_ENDED = "select id from duly_ended where id = $1 for share"
 ASKED = "select * from duly_run where id = $1"
 
 PUT_STEPS = """
-insert into duly_step (run, name, number, kind, value, at)
+insert into duly_step (run, name, number, kind, value, turn, at)
 select $2::uuid, d.*, $1::timestamptz
-from unnest($3::text[], $4::int[], $5::text[], $6::bytea[]) d
+from unnest($3::text[], $4::int[], $5::text[], $6::bytea[], $7::int[]) d
 """

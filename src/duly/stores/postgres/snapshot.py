@@ -108,7 +108,7 @@ async def _others(conn: asyncpg.Connection) -> dict[str, Any]:
 
 async def _lasting(conn: asyncpg.Connection) -> dict[str, Any]:
     steps = await conn.fetch(
-        "select run, name, number, kind, value, at from duly_step order by run, name"
+        "select run, name, number, kind, value, turn, at from duly_step order by run, name"
     )
     told = await conn.fetch(
         "select run, done, total, note, published, effects, at from duly_progress order by run"

@@ -23,12 +23,15 @@ from duly.stores.sqlite.runs import cancel
 from duly.stores.sqlite.tx import Row, Tx
 from duly.stores.sqlite.views import IDENTITY, PROGRESS, asked_run, progress_of
 
-STEP = "name, number, kind, value, at"
+STEP = "name, number, kind, value, turn, at"
 
 _DEATHS = "select deaths from duly_held where id = ? and boot = ? and epoch = ?"
 _STEPS = {
-    size: "insert or replace into duly_step (run, name, number, kind, value, at) values "
-    + marks(size, 6)
+    size: "insert into duly_step (run, name, number, kind, value, turn, at) values "
+    + marks(size, 7)
+    + " on conflict (run, name) do update set number = excluded.number, kind = excluded.kind,"
+    " value = excluded.value, turn = excluded.turn, at = excluded.at"
+    " where excluded.turn >= duly_step.turn"
     for size in CHUNKS
 }
 _PROGRESS = """insert or replace into duly_progress (run, done, total, note, published, effects, at)
@@ -77,14 +80,16 @@ def put_steps(tx: Tx, steps: Sequence[_StepOf], at: int) -> None:
     for chunk in chunked(steps):
         values: list[object] = []
         for run, one in chunk:
-            values += (run, one.name, one.number, one.kind.value, one.value, at)
+            values += (run, one.name, one.number, one.kind.value, one.value, one.turn, at)
         tx.do(_STEPS[len(chunk)], *values)
 
 
 def step_of(row: Row) -> Step:
     """Build a step from the columns of `STEP`."""
-    name, number, kind, value, at = row
-    return Step(name=name, number=number, kind=StepKind(kind), value=value, at=instant(at))
+    name, number, kind, value, turn, at = row
+    return Step(
+        name=name, number=number, kind=StepKind(kind), value=value, turn=turn, at=instant(at)
+    )
 
 
 def remembered(tx: Tx, run: UUID) -> Memory:

@@ -15,3 +15,6 @@ alter table duly_ready
 -- Thousands of schedules may be due at the same instant: their order is read, never sorted.
 create index duly_schedule_next on duly_schedule (next_fire, name) where next_fire is not null;
 drop index duly_schedule_due;
+
+-- What is replaced counts its turn, so that a note that comes late takes nothing back.
+alter table duly_step add column turn int not null default 0;
