@@ -145,9 +145,9 @@ class _Life:
         return code
 
     def _joined(self, event: events.Event) -> None:
-        if not self._boots:
-            _spare_the_collector()
         if isinstance(event, events.InstanceStarted):
+            if not self._boots:
+                _spare_the_collector()
             self._boots.add(event.boot)
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from duly.core.runs import NewRun
 from duly.stores.postgres import PostgresStore
-from duly.stores.postgres.floors import COSTLY, FULL, HIGHEST, LOWEST, NIL, REST_S, Floors
+from duly.stores.postgres.floors import (
+    COSTLY,
+    FULL,
+    HIGHEST,
+    LONGEST_S,
+    LOWEST,
+    NIL,
+    REST_S,
+    Floors,
+)
 from tests.stores.postgres.conftest import MakeStores
 from tests.stores.world import ident, instance
 
@@ -60,8 +69,9 @@ CASES = {
     "two full claims are a rush": (2, 0.0, FULL, 0.1, False),
     "a small claim is in no hurry": (2, 0.0, FULL - 1, 0.1, True),
     "a whole search is due after a rest": (2, 0.0, FULL, REST_S + 0.01, True),
-    "a costly search rests longer": (2, 1.0, FULL, COSTLY - 0.1, False),
-    "but not for ever": (2, 1.0, FULL, COSTLY + 0.1, True),
+    "a costly search rests longer": (2, 0.3, FULL, COSTLY * 0.3 - 0.1, False),
+    "but not for ever": (2, 0.3, FULL, COSTLY * 0.3 + 0.1, True),
+    "nor as long as a slow server": (2, 60.0, FULL, LONGEST_S + 0.1, True),
 }
 
 
@@ -104,7 +114,7 @@ async def test_a_rush_leaves_nothing_behind_and_lets_a_higher_priority_first(
     order = [one.id for one in some(range(1_000, 1_000 + 5 * FULL))]
     seen = [await claimed(store, 1), await claimed(store, 2)]
     floors = next(iter(store._floors.values()))
-    floors._whole_took = 1_000.0  # no whole search is due
+    floors._whole_at = float("inf")  # no whole search is due
     await store.enqueue(some(range(100, 103)))  # ids of a clock that is behind, or late commits
     await store.enqueue(some(range(3_000, 3_002), priority=5))
     seen.append(await claimed(store, 3))

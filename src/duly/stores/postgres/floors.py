@@ -6,7 +6,7 @@ come back full, the next begins behind the last: at each priority seen, above th
 there. Other priorities are searched from their beginning, so a higher one never waits. What lies
 below a floor (a retry, a commit that came late) is taken when the rest is used up, and in any
 case by a claim from the very beginning, which comes several times a second, or as often as makes
-it a tenth of the time.
+it a tenth of the time, and every few seconds at least.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ FULL = 100
 
 REST_S = 0.2
 COSTLY = 10
-"""How long floors are trusted: `REST_S`, or this many times what a whole search took."""
+LONGEST_S = 5.0
+"""How long floors are trusted: `REST_S`, or `COSTLY` times what a whole search took, up to
+`LONGEST_S`: one that waited for a slow server must not hold retries back for minutes."""
 
 LOWEST, HIGHEST, NIL = -32768, 32767, UUID(int=0)
 
@@ -38,7 +40,7 @@ class Floors:
 
     def ranges(self, queues: Sequence[str], limit: int, now: float) -> Ranges:
         """Return where to search; forgets the floors when a whole search is due."""
-        rest = max(REST_S, COSTLY * self._whole_took)
+        rest = min(LONGEST_S, max(REST_S, COSTLY * self._whole_took))
         if limit < FULL or self._full < 2 or now - self._whole_at > rest:
             self._floors.clear()
         found: list[tuple[str, int, int, UUID]] = []

@@ -61,14 +61,14 @@ _WAITS = "state = 'waiting' and reason >= 'limit:' and reason < 'limit;'"
 PROMOTE_PLAIN = f"""
 with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
 first as materialized (
-  select l.tid from t cross join lateral (
-    select ctid as tid from duly_later where wake_at <= t.now and state = any($3::text[])
+  select l.tid, (select limit_key from duly_run where id = l.id limit 1) is not null as limited
+  from t cross join lateral (
+    select ctid as tid, id from duly_later where wake_at <= t.now and state = any($3::text[])
     order by wake_at, id limit $2) l
 ), locked as materialized (
   select l.tid from first f cross join lateral (
-    select l.ctid as tid from duly_later l
-    where l.ctid = f.tid and (select limit_key from duly_run where id = l.id limit 1) is null
-    for update skip locked) l
+    select ctid as tid from duly_later where ctid = f.tid for update skip locked) l
+  where not f.limited
 ), gone as (
   delete from duly_later where ctid = any(array(select tid from locked))
   returning id, epoch, failures, deaths
@@ -83,10 +83,7 @@ first as materialized (
   returning 1
 )
 select (select count(*) from made),
-  exists (select from duly_later where {_WAITS})
-  or exists (
-    select from t, duly_later l where l.wake_at <= t.now
-      and (select limit_key from duly_run where id = l.id limit 1) is not null)
+  exists (select from first where limited) or exists (select from duly_later where {_WAITS})
 """
 
 FIND_DUE = """
