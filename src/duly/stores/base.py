@@ -36,8 +36,9 @@ from duly.core.states import ScheduleVerb
 from duly.core.verdicts import VerdictRange
 from duly.stores.lasting import DEFAULT_LEASE as DEFAULT_LEASE
 from duly.stores.lasting import Lasting
-
-DEFAULT_GRACE = timedelta(milliseconds=250)
+from duly.stores.presence import DEFAULT_GRACE as DEFAULT_GRACE
+from duly.stores.presence import LeaseLine as LeaseLine
+from duly.stores.presence import Presence as Presence
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,53 +102,6 @@ class Retention(msgspec.Struct, frozen=True):
     history: timedelta = timedelta(days=30)
     last: int = 100
     keys: timedelta = timedelta(days=400)
-
-
-class LeaseLine(Protocol):
-    """A line of its own to the store, for the thread that renews the lease. Blocking."""
-
-    def renew(
-        self,
-        boot: UUID,
-        held: Sequence[tuple[UUID, int]],
-        pending: Sequence[UUID],
-        *,
-        lease: timedelta,
-    ) -> Renewal:
-        """As `Store.renew`, by the store's clock."""
-        ...
-
-    def close(self) -> None:
-        """Give the line back; renewing afterwards raises `StoreUnavailable`."""
-        ...
-
-
-class Presence(Protocol):
-    """Locks that fall with their process: how a death is noticed at once.
-
-    Present where the store or host offers such locks; a store without them returns None from
-    `Store.presence` and counts on leases alone.
-    """
-
-    async def hold(self, boot: UUID) -> None:
-        """Take the boot's own locks. Afterwards its fall is noticed by whoever watches."""
-        ...
-
-    async def holding(self) -> bool:
-        """Whether this process still holds its own locks; takes fallen ones again if it can."""
-        ...
-
-    async def watch(self, boot: UUID) -> Proof | None:
-        """Wait in short rounds until the boot's locks fall, and say what that proves.
-
-        None: nothing can be said any more, because the watcher's own session broke or the
-        server restarted. Cancelling the wait is safe at any time.
-        """
-        ...
-
-    async def release(self) -> None:
-        """Give everything back. The boot no longer looks alive, nor is it watched for."""
-        ...
 
 
 class Store(Lasting, Protocol):
