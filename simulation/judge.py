@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from duly.core.fleet import Claim, Instance, InstanceState, Proof, Renewal, TakenOver
+from duly.core.rules import not_before
 from duly.core.runs import SUSPECT_QUEUE, Answer, Ending, Enqueued, Reuse
 from duly.core.states import PLACE, Place, RunState, RunVerb
 from duly.stores.base import Fired
@@ -275,6 +276,8 @@ class Judge:
         held = self._world.tables.held.get(run)
         if held is None or (held.boot, held.epoch) != (boot, epoch):
             self.breach(f"lease: {who} began {short(run)}#{epoch}, which is {held}")
+        elif not_before(held.claimed_at, now := self._world.now()) > now:
+            self.breach(f"P13: {who} began {short(run)}#{epoch} before {held.claimed_at}")
 
     def acknowledge(self, answer: Enqueued) -> None:
         """A client heard that its run is in the store."""

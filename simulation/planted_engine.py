@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.steps import StepKind
+from duly.engine.attempts import Attempts
 from duly.engine.caretaking import Looking
 from duly.engine.durable.calling import call
 from duly.engine.durable.children import Children
@@ -129,6 +130,7 @@ PATCHES: dict[str, tuple[Patch, ...]] = {
     "endings are not resent": ((Settling, "turn", _forgetful_turn),),
     "nobody reaps": ((Reaping, "turn", _reap_none),),
     "no poll under the hints": ((Looking, "ready", _hear_only),),
+    "begun ahead of its time": ((Attempts, "start", Attempts._start),),
     "no renewals": ((SimKeeper, "_once", lambda self: self._again()),),
     "lease trusted for ever": ((Lease, "trusted", property(lambda self: True)),),
     "no gate at renewals": ((Hands, "_announced", lambda self, c: not self._pending.add(c)),),

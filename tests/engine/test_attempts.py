@@ -113,6 +113,47 @@ async def test_work_that_is_stopped_before_its_first_step_still_ends(bench: Benc
 
 
 @in_time
+async def test_a_run_that_was_claimed_ahead_begins_in_its_time(bench: Bench) -> None:
+    began: list[float] = []
+
+    async def work() -> None:
+        began.append(asyncio.get_running_loop().time())
+
+    engine, _ = await bench.start(one_task(work))
+    now = asyncio.get_running_loop().time()
+    run = await bench.ask("work", run_at=bench.clock.now() + timedelta(seconds=5))
+    await bench.until(lambda: run in bench.tables.held)
+    early = asyncio.get_running_loop().time()
+    assert not began and [one.claimed.id for one in engine.attempts.unstarted] == [run]
+    await bench.until(lambda: run in bench.tables.ended)
+    assert early < now + 5 <= began[0] < now + 5.01
+
+
+@in_time
+async def test_runs_that_are_due_later_cost_no_look_and_few_statements(bench: Bench) -> None:
+    _, store = await bench.start(one_task(fine))
+    await bench.ask("work")
+    before = list(store.sent)
+    now = bench.clock.now()
+    for tenth in range(20):
+        last = await bench.ask("work", run_at=now + timedelta(seconds=5 + tenth / 100))
+    assert store.sent == before, "each was heard of, with its time"
+    await bench.until(lambda: last in bench.tables.ended)
+    spent = store.sent[len(before) :]
+    assert spent.count("promote") <= 5, "those that are due soon after another go with it"
+
+
+@in_time
+async def test_a_run_that_was_claimed_ahead_is_handed_back_at_a_stop(bench: Bench) -> None:
+    engine, _ = await bench.start(one_task(broken))
+    run = await bench.ask("work", run_at=bench.clock.now() + timedelta(seconds=5))
+    await bench.until(lambda: run in bench.tables.held)
+    await engine.stop()
+    assert await bench.state(run) == "ready"
+    assert [one.outcome for one in (await bench.view(run)).attempts] == ["release"]
+
+
+@in_time
 async def test_work_that_somebody_else_cancels_before_its_first_step_is_given_back(
     bench: Bench,
 ) -> None:

@@ -39,6 +39,9 @@ ticks = st.sampled_from(
 )
 """How far the clock goes before a verb; often it stands."""
 
+aheads = st.sampled_from([timedelta(0), SECOND, MINUTE])
+"""How long before their time runs are made ready; a minute is more than is allowed."""
+
 strides = st.sampled_from([-MINUTE, 11 * MINUTE, 11 * MINUTE, HOUR, 5 * HOUR])
 """Rare long ways, and one back."""
 
@@ -59,7 +62,7 @@ runs_asked = st.fixed_dictionaries(
         "key": st.sampled_from([None, None, "k1", "k2"]),
         "limit": st.sampled_from([0, 0, 1, 2]),
         "limit_key": st.sampled_from(LIMIT_KEYS),
-        "run_at": st.sampled_from([None, None, timedelta(0), 5 * SECOND, MINUTE]),
+        "run_at": st.sampled_from([None, None, timedelta(0), SECOND, MINUTE]),
         "expires_at": st.sampled_from([None, None, None, 10 * SECOND, 2 * MINUTE]),
         "parent": st.sampled_from([None, None, 0, 1, 3]),
     }

@@ -320,10 +320,10 @@ class Agreement(LastingRules):
         self.now += tick
         self.send(verb, resend)
 
-    @rule(limit=st.integers(1, 2), tick=drawn.ticks)
-    def promote_some(self, limit: int, tick: timedelta) -> None:
+    @rule(limit=st.integers(1, 2), ahead=drawn.aheads, tick=drawn.ticks)
+    def promote_some(self, limit: int, ahead: timedelta, tick: timedelta) -> None:
         self.now += tick
-        self.send("promote", True, limit)
+        self.send("promote", True, limit, ahead=ahead)
 
     # --- schedules ------------------------------------------------------------------------
 

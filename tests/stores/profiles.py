@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 LONG = os.environ.get("DULY_TEST_HYPOTHESIS") == "long"
 _STORIES = {
     "quick": (20, 30),
-    "planted": (60, 40),
+    "planted": (240, 40),
     "memory": (60, 40),
     "sqlite": (50, 40),
     "postgres": (20, 30),

@@ -18,9 +18,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from duly.core.fleet import Claim, Instance, InstanceState
 from duly.core.runs import Answer, Ending, Enqueued, NewRun, Reuse
 from duly.stores.memory import MemoryStore
-from duly.stores.memory.tables import Key, Tables
+from duly.stores.memory.tables import Held, Key, Tables
 from tests.stores import planted_lasting as lasting
 from tests.stores.contract import (
+    test_ahead,
     test_children,
     test_claim,
     test_deaths,
@@ -54,6 +55,20 @@ class NoFence(MemoryStore):
             (await super(NoFence, self).end(holder, [one], now=now))[0]
             for holder, one in zip(boots, believed, strict=True)
         ]
+
+
+class ForgetsItsTime(MemoryStore):
+    """Lets a run that was made ready ahead of its time begin at once when it went back."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock, tables=_Forgetful())
+
+
+class _Forgetful(Tables):
+    def put_ready(self, run: UUID, now: datetime, *, before: Any = None) -> None:
+        super().put_ready(run, now, before=before)
+        if isinstance(before, Held) and run in self.ready:
+            self.ready[run].ready_at = now
 
 
 class ClaimsForTheDead(MemoryStore):
@@ -147,6 +162,10 @@ async def child_completed(world: World) -> None:
     )
 
 
+async def went_back(world: World) -> None:
+    await test_ahead.test_its_time_goes_with_it_when_it_goes_back(world, "its holder died")
+
+
 async def settled_by_a_receipt(world: World) -> None:
     await test_effects.test_whoever_waits_for_an_intent_goes_on_when_it_settles(world, "confirm")
 
@@ -161,6 +180,7 @@ CAUGHT_BY_CONTRACT: list[tuple[type[MemoryStore], Check]] = [
     (MarkStands, test_firing.test_an_occurrence_fires_once),
     (ClaimsByAge, test_claim.test_higher_priority_goes_first_then_the_older_id),
     (NoFence, test_end.test_a_batch_answers_each_in_order),
+    (ForgetsItsTime, went_back),
     (lasting.KeepsForAnyone, test_steps.test_a_note_without_its_fence_keeps_nothing),
     (lasting.KeepsDeaths, test_steps.test_what_is_kept_is_progress_that_forgives_deaths),
     (

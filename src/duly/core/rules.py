@@ -6,7 +6,7 @@ All are pure: randomness and time come in as arguments, and the answer is data.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -22,6 +22,19 @@ DEATHS_TO_PARK = 4
 
 MAX_PAYLOAD = 1024 * 1024
 """Bytes of encoded arguments, or of an encoded result."""
+
+
+MOST_AHEAD = timedelta(seconds=1)
+"""How long before its time a run is made ready at most."""
+
+
+def not_before(dated: datetime, now: datetime) -> datetime:
+    """Return when a run may begin that is dated so: then, or now.
+
+    What is dated further ahead than `MOST_AHEAD` was not made ready ahead of its time: the store's
+    clock was set back since, and nobody waits for it to come round again.
+    """
+    return dated if now < dated <= now + MOST_AHEAD else now
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):

@@ -89,6 +89,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
     enqueued_at: datetime
     parent: UUID | None = None
+    wait_s: float = 0.0  # its time comes so long after the answer; it begins no sooner
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False, kw_only=True):

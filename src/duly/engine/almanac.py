@@ -15,6 +15,9 @@ from datetime import datetime
 from duly.core.fleet import Horizon
 from duly.stores.base import Signal, WakeUp
 
+LEAD_S = 0.06
+"""How long before the next run's time the alarm rings that makes it ready."""
+
 
 class Alarm:
     """An event that sets itself at a moment of the loop's clock."""
@@ -71,7 +74,7 @@ class Almanac:
 
     def __init__(self) -> None:
         self.fire = Alarm()  # a schedule or a backlog is due
-        self.wake = Alarm()  # a run in `later` is due
+        self.wake = Alarm()  # a run in `later` is due within `LEAD_S`
         self.expiry = Alarm()  # another holder's lease has ended, unless it was renewed
         self.ready = asyncio.Event()  # something may be claimable
         self.fleet = asyncio.Event()  # somebody came or went
@@ -79,6 +82,7 @@ class Almanac:
         self.readied_at = 0.0  # when somebody last said that something is ready
         self.emptied_at = 0.0  # when somebody last said that nothing is left to claim
         self.suspects = False
+        self.next_wake: float | None = None  # when that run is due
         self._ahead: tuple[datetime, float] | None = None  # store's clock, loop's clock
         self._on_cancel: Callable[[str], None] | None = None
         self.concerned: Callable[[str], bool] = lambda boot: True
@@ -92,7 +96,7 @@ class Almanac:
         now = asyncio.get_running_loop().time()
         self._ahead = (horizon.now, now)
         self.fire.set_at(self._moment(horizon.next_fire))
-        self.wake.set_at(self._moment(horizon.next_wake))
+        self._set_wake(horizon.next_wake)
         self.expiry.set_at(self._moment(horizon.next_expiry))
         self.suspects = horizon.suspects
         if horizon.ready or horizon.suspects:
@@ -107,6 +111,8 @@ class Almanac:
             self._sooner(hint.detail)
         elif hint.signal is Signal.FIRED:
             self._handled(hint.detail)
+        elif hint.signal is Signal.WOKEN:
+            self._promoted(hint.detail)
         elif hint.signal is Signal.EMPTY:
             self.emptied_at = asyncio.get_running_loop().time()
         elif hint.signal is Signal.FLEET:
@@ -116,8 +122,13 @@ class Almanac:
             self._on_cancel(hint.detail)
 
     def _sooner(self, detail: str) -> None:
-        """Something became due at an instant (ISO text), or at one that was not told."""
-        self.look.set()
+        """A run is due at an instant (ISO text), or anything at one that was not told."""
+        at = self._moment(datetime.fromisoformat(detail)) if detail else None
+        if at is None:
+            self.look.set()
+        elif self.next_wake is None or at < self.next_wake:
+            self.next_wake = at
+            self.wake.no_later_than(at - LEAD_S)
 
     def _handled(self, detail: str) -> None:
         """Somebody fired what was due; the next is at `detail`, or nothing is."""
@@ -125,6 +136,20 @@ class Almanac:
         if self.fire.at is not None and self.fire.at > loop_now:
             return
         self.fire.set_at(self._moment(datetime.fromisoformat(detail)) if detail else None)
+
+    def _promoted(self, detail: str) -> None:
+        """Somebody made ready what was due soon; the next is due at `detail`, or nothing is."""
+        if self.wake.rings:
+            self._set_wake(datetime.fromisoformat(detail) if detail else None)
+
+    def _set_wake(self, instant: datetime | None) -> None:
+        self.next_wake = at = self._moment(instant)
+        self.wake.set_at(None if at is None else at - LEAD_S)
+
+    def wake_in_time(self) -> None:
+        """Ring at the time of the next run itself: it is none that is made ready ahead."""
+        if self.wake.rings:
+            self.wake.set_at(self.next_wake)
 
     def _moment(self, instant: datetime | None) -> float | None:
         """Put an instant of the store's clock on the loop's clock."""

@@ -66,6 +66,7 @@ class Attempts:
         self._tasks, self._clock, self._threads, self._zones = tasks, clock, threads, zones
         self._slots, self._resources = slots, resources
         self._waiting: deque[Holding] = deque()
+        self._early: dict[Holding, asyncio.TimerHandle] = {}  # their time is yet to come
         self._running: set[Holding] = set()
         self._on_threads: set[Holding] = set()
         self.ended: Ended = lambda holding, ending: None
@@ -83,7 +84,19 @@ class Attempts:
         return len(slow | self._on_threads)
 
     def start(self, holding: Holding) -> None:
-        """Start an attempt now, or as soon as a slot is free."""
+        """Start an attempt when its time has come and a slot is free, now if that is so."""
+        wait_s = holding.claimed.wait_s
+        if wait_s > 0:
+            loop = asyncio.get_running_loop()
+            self._early[holding] = loop.call_later(wait_s, self._in_time, holding)
+        else:
+            self._start(holding)
+
+    def _in_time(self, holding: Holding) -> None:
+        if self._early.pop(holding, None) is not None:
+            self._start(holding)
+
+    def _start(self, holding: Holding) -> None:
         task = self._tasks[holding.claimed.task]
         if not task.is_async:
             self._on_threads.add(holding)
@@ -125,7 +138,10 @@ class Attempts:
         """Ask an attempt to stop: a coroutine at once, a thread at its next `check`."""
         holding.cancel = why
         if not holding.started:
-            if holding in self._waiting:
+            early = self._early.pop(holding, None)
+            if early is not None:
+                early.cancel()
+            elif holding in self._waiting:
                 self._waiting.remove(holding)
             self.ended(holding, self._stopped(holding))
         elif holding.handle is not None and self._tasks[holding.claimed.task].is_async:
@@ -141,8 +157,8 @@ class Attempts:
 
     @property
     def unstarted(self) -> Sequence[Holding]:
-        """The attempts that wait for a slot, as they are now."""
-        return self._waiting
+        """The attempts that wait for a slot or for their time, as they are now."""
+        return [*self._waiting, *self._early]
 
     # --- coroutines -----------------------------------------------------------------------
 

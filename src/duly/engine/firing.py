@@ -8,13 +8,21 @@ instances there are.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from duly.core.clock import Clock
 from duly.core.fleet import Horizon
-from duly.engine.almanac import Alarm, Almanac
+from duly.engine.almanac import LEAD_S, Alarm, Almanac
 from duly.engine.roster import Roster
 from duly.stores.base import Fired, Signal, Store, WakeUp
+
+AHEAD = 2 * timedelta(seconds=LEAD_S)
+"""How long before their time runs are made ready: together with the next, those soon after it."""
+
+LANES = 2
+"""How many transactions fire beside each other when more is due than one takes."""
 
 TURN_S = 0.025
 """How long each place in the order waits for those before it."""
@@ -37,21 +45,28 @@ class Firing:
         self._store, self._almanac, self._roster, self._clock = store, almanac, roster, clock
         self._look = look
         self.fired: Callable[[Fired], None] = lambda fired: None
+        self._more = False
 
     async def ready(self) -> None:
         """Wait until something is due and it is this instance's turn."""
         await _await_turn(self._almanac.fire, self._roster, self._clock, topic="fire")
 
     async def turn(self) -> None:
-        """Fire one batch; while more is due, the alarm goes on ringing."""
-        fired = await self._store.fire(new_id=self._clock.new_id)
-        self.fired(fired)
-        if fired.more and fired.judged:
+        """Fire one batch, or more beside each other; while more is due, the alarm rings on."""
+        batches = [self._batch() for _ in range(LANES if self._more else 1)]
+        self._more = any(await asyncio.gather(*batches))
+        if self._more:
             return
         horizon = await self._look()
         if not self._roster.alone:
             instant = horizon.next_fire.isoformat() if horizon.next_fire else ""
             await self._store.tell(WakeUp(Signal.FIRED, instant))
+
+    async def _batch(self) -> bool:
+        """Fire one batch, and say whether there is more to do."""
+        fired = await self._store.fire(new_id=self._clock.new_id)
+        self.fired(fired)
+        return fired.more and bool(fired.judged)
 
 
 class Promoting:
@@ -76,9 +91,17 @@ class Promoting:
         await _await_turn(self._almanac.wake, self._roster, self._clock, topic="promote")
 
     async def turn(self) -> None:
-        """Promote one batch, and look ahead."""
-        await self._store.promote()
-        await self._look()
+        """Promote one batch, with what is due soon, and look ahead.
+
+        A run that is due soon and was not promoted has a limit: it is made ready in its time.
+        """
+        promoted = await self._store.promote(ahead=AHEAD)
+        horizon = await self._look()
+        if not promoted:
+            self._almanac.wake_in_time()
+        elif not self._roster.alone:
+            instant = horizon.next_wake.isoformat() if horizon.next_wake else ""
+            await self._store.tell(WakeUp(Signal.WOKEN, instant))
 
 
 async def _await_turn(alarm: Alarm, roster: Roster, clock: Clock, *, topic: str) -> None:

@@ -40,6 +40,8 @@ from duly.stores.presence import DEFAULT_GRACE as DEFAULT_GRACE
 from duly.stores.presence import LeaseLine as LeaseLine
 from duly.stores.presence import Presence as Presence
 
+AT_ONCE = timedelta(0)
+
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What a store says of itself when it is opened.
@@ -68,10 +70,11 @@ class Signal(StrEnum):
     """What a waking message is about."""
 
     READY = "ready"  # something became claimable
-    DUE = "due"  # a next fire or wake instant moved; read the horizon again
+    DUE = "due"  # a run is due at an instant (detail, as ISO text); empty: read the horizon again
     CANCEL = "cancel"  # a holder is asked to stop a run
     FLEET = "fleet"  # an instance came, went, or began to hold runs
     FIRED = "fired"  # what was due is handled; detail: the next instant, as ISO text, or empty
+    WOKEN = "woken"  # whose time came is ready; detail: the next instant, as ISO text, or empty
     OUT = "out"  # messages wait to be relayed; detail: their topic
     EMPTY = "empty"  # somebody claimed all that was ready; whoever was about to, need not
 
@@ -283,10 +286,15 @@ class Store(Lasting, Protocol):
         """
         ...
 
-    async def promote(self, limit: int = 1000, *, now: datetime | None = None) -> int:
+    async def promote(
+        self, limit: int = 1000, *, ahead: timedelta = AT_ONCE, now: datetime | None = None
+    ) -> int:
         """Make due runs of `later` ready, earliest first, as far as their limits admit.
 
-        Also admits runs that wait for a limit which has room (the net under lost wakes).
+        Runs without a limit that are due within `ahead` (`MOST_AHEAD` at most) become ready
+        before their time: whoever claims one is told how long it has to wait before it begins
+        (`Claimed.wait_s`), also when it went back meanwhile. Also admits runs that wait for a
+        limit which has room (the net under lost wakes).
         """
         ...
 

@@ -14,7 +14,14 @@ from uuid import UUID
 import msgspec
 
 from duly.core.fleet import PRESENT, Claim, InstanceState
-from duly.core.rules import LIVES_ON, heed_cancel, reuse_of, wakes_after_us
+from duly.core.rules import (
+    LIVES_ON,
+    MOST_AHEAD,
+    heed_cancel,
+    not_before,
+    reuse_of,
+    wakes_after_us,
+)
 from duly.core.runs import (
     Answer,
     Claimed,
@@ -29,7 +36,7 @@ from duly.core.runs import (
 from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
 from duly.core.steps import Note
 from duly.errors import InvalidValue
-from duly.stores.base import DEFAULT_LEASE, Signal
+from duly.stores.base import AT_ONCE, DEFAULT_LEASE, Signal
 from duly.stores.memory.tables import NO_CODE, Ended, Held, Identity, Key, Later, Tables
 
 
@@ -85,7 +92,7 @@ class RunVerbs:
             self.t.slots.setdefault(new.limit_key, set())
         if new.run_at is not None and new.run_at > now:
             self.t.later[new.id] = Later(RunState.SCHEDULED, new.run_at, None)
-            self.t.tell(Signal.DUE)
+            self.t.tell(Signal.DUE, new.run_at.isoformat())
         else:
             self.t.put_ready(new.id, now)
 
@@ -111,7 +118,7 @@ class RunVerbs:
             for run in runs:
                 self._hold(run, boot, claim, at)
         runs.sort(key=lambda run: (-self.t.run[run].asked.priority, run))
-        return Claim(alive=True, runs=tuple(self._claimed(run) for run in runs))
+        return Claim(alive=True, runs=tuple(self._claimed(run, at) for run in runs))
 
     def _claimable(self, queues: Sequence[str], tasks: Sequence[str], now: datetime) -> list[UUID]:
         runs = [
@@ -130,9 +137,10 @@ class RunVerbs:
     def _hold(self, run: UUID, boot: UUID, claim: UUID, now: datetime) -> None:
         advance(RUN_MOVES, RunState.READY, RunVerb.CLAIM)
         row = self.t.ready.pop(run)
-        self.t.held[run] = Held(boot, claim, row.epoch + 1, now, row.failures, row.deaths)
+        begins = not_before(row.ready_at, now)
+        self.t.held[run] = Held(boot, claim, row.epoch + 1, begins, row.failures, row.deaths)
 
-    def _claimed(self, run: UUID) -> Claimed:
+    def _claimed(self, run: UUID, now: datetime) -> Claimed:
         row, identity = self.t.held[run], self.t.run[run]
         asked = identity.asked
         return Claimed(
@@ -150,6 +158,7 @@ class RunVerbs:
             asked.origin,
             identity.enqueued_at,
             asked.parent,
+            (not_before(row.claimed_at, now) - now).total_seconds(),
         )
 
     async def end(
@@ -190,16 +199,18 @@ class RunVerbs:
         if ending.verb is RunVerb.RELEASE:
             self.t.put_ready(ending.run, now, before=held)
             return
+        wake_at = _later_by(now, wakes_after_us(ending))
         self.t.later[ending.run] = Later(
             state,
-            _later_by(now, wakes_after_us(ending)),
+            wake_at,
             ending.reason,
             held.epoch,
             held.failures + (ending.verb is RunVerb.RETRY),
             0 if ending.verb is not RunVerb.PARK else held.deaths,
         )
         self.t.free(ending.run, now)
-        self.t.tell(Signal.DUE)
+        if wake_at is not None:
+            self.t.tell(Signal.DUE, wake_at.isoformat())
         self.await_all(ending.run, ending, now)
 
     def keep_one(self, note: Note, now: datetime) -> None:
@@ -221,17 +232,21 @@ class RunVerbs:
             for past in self.t.attempts.get(ending.run, ())
         )
 
-    async def promote(self, limit: int = 1000, *, now: datetime | None = None) -> int:
+    async def promote(
+        self, limit: int = 1000, *, ahead: timedelta = AT_ONCE, now: datetime | None = None
+    ) -> int:
         at = self._now(now)
         due = sorted(
             (row.wake_at, run)
             for run, row in self.t.later.items()
-            if row.wake_at is not None and row.wake_at <= at
+            if row.wake_at is not None
+            and row.wake_at <= at + min(ahead, MOST_AHEAD)
+            and (row.wake_at <= at or self.t.run[run].asked.limit_key is None)
         )[:limit]
-        for _, run in due:
+        for wake_at, run in due:
             row = self.t.later.pop(run)
             advance(RUN_MOVES, row.state, RunVerb.PROMOTE)
-            self.t.put_ready(run, at, before=row)
+            self.t.put_ready(run, max(at, wake_at), before=row)
         return len(due) + sum(self.t.admit_waiting(key, at) for key in sorted(self.t.limits))
 
     async def expire(self, limit: int = 1000, *, now: datetime | None = None) -> int:

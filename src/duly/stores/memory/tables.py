@@ -16,7 +16,7 @@ import msgspec
 from duly.core.effects import Address, Effect, Line
 from duly.core.fleet import Incident, Instance
 from duly.core.outbox import Message
-from duly.core.rules import after_death
+from duly.core.rules import after_death, not_before
 from duly.core.runs import SUSPECT_QUEUE, Attempt, NewRun
 from duly.core.schedules import Backlog, ScheduleRow
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
@@ -152,7 +152,8 @@ class Tables:
         # A suspect stays one behind every detour: shelved, or unparked when a boot came back.
         alone = after_death(numbers.get("deaths", 0)).alone
         queue = SUSPECT_QUEUE if alone else asked.queue
-        self.ready[run] = Ready(queue, now, **numbers)
+        begins = not_before(before.claimed_at, now) if isinstance(before, Held) else now
+        self.ready[run] = Ready(queue, begins, **numbers)
         self.tell(Signal.READY)
 
     def put_ended(self, run: UUID, state: RunState, now: datetime, **how: Any) -> None:

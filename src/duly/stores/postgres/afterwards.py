@@ -16,7 +16,6 @@ from duly.core.rules import wakes_after_us
 from duly.core.runs import Ending
 from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
 from duly.core.steps import Await, of_run
-from duly.stores.base import Signal
 from duly.stores.postgres.places import (
     End,
     Mover,
@@ -117,8 +116,6 @@ class After:
         await put_ready(unit, self.back)
         if self.freed:
             await free(unit, self.freed)
-        if self.waits:
-            unit.tell(Signal.DUE)
         if self.over:
             await wake(unit, self.over)
         await forget_awaits(unit, self.moved_on)
@@ -142,4 +139,5 @@ def returning(known: Mover, held: Held, *, deaths: int | None = None) -> Mover:
         epoch=held.epoch,
         failures=held.failures,
         deaths=held.deaths if deaths is None else deaths,
+        begins_at=held.claimed_at,
     )

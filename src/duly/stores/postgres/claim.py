@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from duly.core.fleet import Claim
+from duly.core.rules import MOST_AHEAD
 from duly.core.runs import Claimed, Origin
 from duly.stores.base import DEFAULT_LEASE
 from duly.stores.postgres.ending import END_SIMPLY
@@ -70,25 +71,30 @@ class ClaimVerbs(Ground):
         if not rows:
             return Claim(alive=False)
         rows = [row for row in rows if row[0] is not None]
-        floors.note([(row[14], row[15], row[0]) for row in rows], limit, began, clock() - began)
+        floors.note([(row[15], row[16], row[0]) for row in rows], limit, began, clock() - began)
         return Claim(alive=True, runs=tuple(map(_claimed, rows)))
 
 
 def _claimed(row: Any) -> Claimed:
     (run, epoch, task, args, queue, failures, deaths, limit_key, schedule, due, start, origin,
-     enqueued_at, parent, _, _) = row  # fmt: skip
+     enqueued_at, parent, wait_s, _, _) = row  # fmt: skip
     return Claimed(
         run, epoch, task, args, queue, failures, deaths, limit_key, schedule, due, start,
-        _ORIGINS[origin], enqueued_at, parent,
+        _ORIGINS[origin], enqueued_at, parent, wait_s,
     )  # fmt: skip
 
 
-_SHOWN = """
+_MOST_AHEAD = f"interval '{MOST_AHEAD.total_seconds()} seconds'"
+
+_SHOWN = f"""
 r.id, h.epoch, r.task, r.args, r.queue, h.failures, h.deaths, r.limit_key, r.schedule, r.due,
-r.window_start, r.origin, r.enqueued_at, r.parent, r.queue, r.priority
+r.window_start, r.origin, r.enqueued_at, r.parent, coalesce(
+  (select extract(epoch from h.claimed_at - me.now)
+    where h.claimed_at > me.now and h.claimed_at <= me.now + {_MOST_AHEAD}), 0)::float8,
+r.queue, r.priority
 """
 
-TAKE = """
+TAKE = f"""
 with t as materialized (select coalesce($7::timestamptz, clock_timestamp()) as now),
 me as (
   update duly_instance i
@@ -122,15 +128,20 @@ me as (
   delete from duly_ready
   where ctid = any(array(select tid from picked union all select tid from below))
   returning *
+), begin as (
+  select g.*, case when g.ready_at > me.now and g.ready_at <= me.now + {_MOST_AHEAD}
+    then g.ready_at else me.now end as begins_at
+  from gone g, me
 ), held as (
   insert into duly_held (id, boot, claim, epoch, failures, deaths, claimed_at, limit_key)
-  select g.id, $1, $2, g.epoch + 1, g.failures, g.deaths, me.now, g.limit_key from gone g, me
+  select id, $1, $2, epoch + 1, failures, deaths, begins_at, limit_key from begin
 )
 select g.id, g.epoch + 1, g.task, coalesce(g.args, r.args), coalesce(r.queue, g.queue),
   g.failures, g.deaths, g.limit_key, coalesce(g.schedule, r.schedule), coalesce(g.due, r.due),
   coalesce(g.window_start, r.window_start), coalesce(g.origin, r.origin),
-  coalesce(g.enqueued_at, r.enqueued_at), coalesce(g.parent, r.parent), g.queue, g.priority
-from me left join gone g on true
+  coalesce(g.enqueued_at, r.enqueued_at), coalesce(g.parent, r.parent),
+  extract(epoch from g.begins_at - me.now)::float8, g.queue, g.priority
+from me left join begin g on true
 left join lateral (select * from duly_run where id = g.id and g.args is null limit 1) r on true
 order by g.priority desc, g.id
 """
@@ -139,7 +150,7 @@ AGAIN = f"""
 with t as materialized (select coalesce($4::timestamptz, clock_timestamp()) as now),
 me as (
   update duly_instance i set seen_at = t.now, lease_until = t.now + $3::interval from t
-  where i.boot = $1 and i.state in ('live', 'stopping') returning i.boot
+  where i.boot = $1 and i.state in ('live', 'stopping') returning t.now
 )
 select {_SHOWN} from me
 left join lateral (

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from duly.core.rules import DEATHS_TO_SUSPECT, after_death
+from duly.core.rules import DEATHS_TO_SUSPECT, after_death, not_before
 from duly.core.runs import SUSPECT_QUEUE
 from duly.core.states import RunState, RunVerb
 from duly.stores.base import Signal
@@ -33,6 +33,7 @@ class Mover(msgspec.Struct, gc=False):
     epoch: int = 0
     failures: int = 0
     deaths: int = 0
+    begins_at: datetime | None = None  # when it comes from a holder: not before this
     child: bool = False  # its end wakes whoever awaits it
 
 
@@ -136,7 +137,8 @@ async def _put_in_ready(unit: Unit, movers: Sequence[Mover]) -> None:
     queues = [SUSPECT_QUEUE if after_death(one.deaths).alone else one.queue for one in movers]
     arrays = columns(movers, Mover)[:-1]
     arrays[1] = queues
-    await unit.fetch(PUT_READY, unit.now, *arrays)
+    arrays[-1] = [not_before(one.begins_at or unit.now, unit.now) for one in movers]
+    await unit.fetch(PUT_READY, *arrays)
     unit.tell(Signal.READY)
 
 
@@ -144,8 +146,9 @@ async def put_later(unit: Unit, waits: Sequence[Wait]) -> None:
     """Put live runs aside."""
     if waits:
         await unit.fetch(PUT_LATER, *columns(waits, Wait))
-        if any(one.wake_at is not None for one in waits):
-            unit.tell(Signal.DUE)
+        due = [one.wake_at for one in waits if one.wake_at is not None]
+        if due:
+            unit.tell(Signal.DUE, min(due).isoformat())
 
 
 async def put_ended(unit: Unit, ends: Sequence[End]) -> None:
@@ -200,8 +203,8 @@ FREE_SLOTS = "delete from duly_slot where run = any($1::uuid[]) returning limit_
 PUT_READY = """
 insert into duly_ready
   (id, queue, priority, task, expires_at, limit_key, epoch, failures, deaths, ready_at)
-select d.*, $1::timestamptz from unnest($2::uuid[], $3::text[], $4::smallint[], $5::text[],
-  $6::timestamptz[], $7::text[], $8::int[], $9::int[], $10::int[]) d
+select * from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[],
+  $5::timestamptz[], $6::text[], $7::int[], $8::int[], $9::int[], $10::timestamptz[])
 """
 
 PUT_LATER = """

@@ -9,13 +9,13 @@ follows that locks limits first, as everywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from duly.core.rules import DEATHS_TO_SUSPECT
+from duly.core.rules import DEATHS_TO_SUSPECT, MOST_AHEAD
 from duly.core.runs import SUSPECT_QUEUE
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
-from duly.stores.base import Signal
+from duly.stores.base import AT_ONCE, Signal
 from duly.stores.postgres.enqueue import CARRIED
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.places import Mover, admit_waiting, put_ready
@@ -27,8 +27,11 @@ _STATES = [one.value for one, moves in RUN_MOVES.items() if RunVerb.PROMOTE in m
 class PromoteVerbs(Ground):
     """`promote`."""
 
-    async def promote(self, limit: int = 1000, *, now: datetime | None = None) -> int:
-        promoted, limits = (await self._fetch(PROMOTE_PLAIN, now, limit, _STATES))[0]
+    async def promote(
+        self, limit: int = 1000, *, ahead: timedelta = AT_ONCE, now: datetime | None = None
+    ) -> int:
+        asked = (now, limit, _STATES, min(ahead, MOST_AHEAD))
+        promoted, limits = (await self._fetch(PROMOTE_PLAIN, *asked))[0]
         if promoted:
             self._tell(Signal.READY)
         if not limits:
@@ -61,9 +64,11 @@ _WAITS = "state = 'waiting' and reason >= 'limit:' and reason < 'limit;'"
 PROMOTE_PLAIN = f"""
 with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
 first as materialized (
-  select l.tid, (select limit_key from duly_run where id = l.id limit 1) is not null as limited
+  select l.tid, l.wake_at <= t.now as due,
+    (select limit_key from duly_run where id = l.id limit 1) is not null as limited
   from t cross join lateral (
-    select ctid as tid, id from duly_later where wake_at <= t.now and state = any($3::text[])
+    select ctid as tid, id, wake_at from duly_later
+    where wake_at <= t.now + $4::interval and state = any($3::text[])
     order by wake_at, id limit $2) l
 ), locked as materialized (
   select l.tid from first f cross join lateral (
@@ -71,19 +76,20 @@ first as materialized (
   where not f.limited
 ), gone as (
   delete from duly_later where ctid = any(array(select tid from locked))
-  returning id, epoch, failures, deaths
+  returning id, wake_at, epoch, failures, deaths
 ), made as (
   insert into duly_ready (queue, priority, id, task, epoch, failures, deaths, expires_at, ready_at,
     args, origin, enqueued_at, schedule, due, window_start, parent)
   select case when g.deaths = {DEATHS_TO_SUSPECT} then '{SUSPECT_QUEUE}' else r.queue end,
-    r.priority, r.id, r.task, g.epoch, g.failures, g.deaths, r.expires_at, t.now,
+    r.priority, r.id, r.task, g.epoch, g.failures, g.deaths, r.expires_at,
+    greatest(t.now, g.wake_at),
     case when length(r.args) <= {CARRIED} and g.deaths <> {DEATHS_TO_SUSPECT} then r.args end,
     r.origin, r.enqueued_at, r.schedule, r.due, r.window_start, r.parent
   from t, gone g cross join lateral (select * from duly_run where id = g.id limit 1) r
   returning 1
 )
 select (select count(*) from made),
-  exists (select from first where limited) or exists (select from duly_later where {_WAITS})
+  exists (select from first where limited and due) or exists (select from duly_later where {_WAITS})
 """
 
 FIND_DUE = """

@@ -13,6 +13,7 @@ from functools import lru_cache
 from uuid import UUID
 
 from duly.core.fleet import Claim
+from duly.core.rules import MOST_AHEAD, not_before
 from duly.core.runs import Claimed, Origin
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
 from duly.stores.sqlite.rows import instant, instant_or_none, marks, micros, uuid_of, uuid_or_none
@@ -26,9 +27,11 @@ _REMOVE = """delete from duly_ready where (queue, priority, id) in (
     select queue, priority, id from duly_held where boot = ? and claim = ?)"""
 
 _CLAIMED = """select h.id, h.epoch, r.task, r.args, r.queue, h.failures, h.deaths, r.limit_key,
-    r.schedule, r.due, r.window_start, r.origin, r.enqueued_at, r.parent
+    r.schedule, r.due, r.window_start, r.origin, r.enqueued_at, r.parent, h.claimed_at
     from duly_held h cross join duly_run r on r.id = h.id
     where h.boot = ? and h.claim = ? order by h.priority desc, h.id"""
+
+_MOST_AHEAD = MOST_AHEAD // timedelta(microseconds=1)
 
 _ORIGINS = {origin.value: origin for origin in Origin}
 
@@ -37,14 +40,15 @@ _ORIGINS = {origin.value: origin for origin in Origin}
 def _take(queues: int, tasks: int) -> str:
     """The statement that copies the best ready rows of so many queues into `duly_held`."""
     one = f"""select * from (
-        select id, epoch, failures, deaths, queue, priority, limit_key from duly_ready
+        select id, epoch, failures, deaths, queue, priority, limit_key, ready_at from duly_ready
         where queue = ? and task in ({marks(tasks)})
         and (epoch > 0 or expires_at is null or expires_at > ?)
         order by priority desc, id limit ?)"""
     every = " union all ".join([one] * queues)
     return f"""insert into duly_held (id, boot, claim, epoch, claimed_at, failures, deaths,
         queue, priority, limit_key)
-        select id, ?, ?, epoch + 1, ?, failures, deaths, queue, priority, limit_key
+        select id, ?1, ?2, epoch + 1, case when ready_at between ?3 + 1 and ?3 + {_MOST_AHEAD}
+            then ready_at else ?3 end, failures, deaths, queue, priority, limit_key
         from ({every}) order by priority desc, id limit ?"""
 
 
@@ -69,7 +73,7 @@ def claim(
     if again is None and not _hold(tx, mine, set(queues), set(tasks), limit=limit, at=micros(at)):
         return Claim(alive=True)
     rows = tx.all(_CLAIMED, *mine)
-    return Claim(alive=True, runs=tuple(map(_claimed, rows)))
+    return Claim(alive=True, runs=tuple(_claimed(row, at) for row in rows))
 
 
 def _hold(
@@ -89,9 +93,9 @@ def _hold(
     return taken
 
 
-def _claimed(row: Row) -> Claimed:
+def _claimed(row: Row, now: datetime) -> Claimed:
     run, epoch, task, args, queue, failures, deaths, limit_key = row[:8]
-    schedule, due, window_start, origin, enqueued_at, parent = row[8:]
+    schedule, due, window_start, origin, enqueued_at, parent, claimed_at = row[8:]
     return Claimed(
         uuid_of(run),
         epoch,
@@ -107,4 +111,5 @@ def _claimed(row: Row) -> Claimed:
         _ORIGINS[origin],
         instant(enqueued_at),
         uuid_or_none(parent),
+        (not_before(instant(claimed_at), now) - now).total_seconds(),
     )

@@ -14,12 +14,12 @@ from uuid import UUID
 from duly.core.rules import LIVES_ON, heed_cancel, wakes_after_us
 from duly.core.runs import Answer, Ending
 from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
-from duly.stores.base import Signal
 from duly.stores.sqlite.enqueue import CHUNKS, chunked
 from duly.stores.sqlite.moves import (
     End,
     Numbers,
     Spot,
+    begins_at,
     find,
     free,
     leave_place,
@@ -126,7 +126,7 @@ def _go_on(tx: Tx, ending: Ending, spot: Spot, *, state: RunState, at: int) -> N
     note_attempt(tx, run, spot=spot, verb=ending.verb, at=at, detail=detail)
     leave_place(tx, run, spot)
     if ending.verb is RunVerb.RELEASE:
-        put_ready(tx, run, at, asked=spot.asked, numbers=before)
+        put_ready(tx, run, begins_at(spot, at), asked=spot.asked, numbers=before)
         return
     numbers = Numbers(
         before.epoch,
@@ -143,7 +143,6 @@ def _go_on(tx: Tx, ending: Ending, spot: Spot, *, state: RunState, at: int) -> N
         reason=ending.reason,
     )
     free(tx, run, spot.asked.limit_key, at)
-    tx.tell(Signal.DUE)
     await_all(tx, ending, at)
 
 

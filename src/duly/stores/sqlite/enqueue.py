@@ -181,7 +181,6 @@ def insert(tx: Tx, new: NewRun, now: datetime) -> None:
             tx, run, RunState.SCHEDULED, asked=asked, numbers=Numbers(),
             wake_at=micros(new.run_at),
         )  # fmt: skip
-        tx.tell(Signal.DUE)
     else:
         put_ready(tx, run, at, asked=asked, numbers=Numbers())
 

@@ -31,6 +31,7 @@ from duly.stores.sqlite.moves import (
     End,
     Numbers,
     Spot,
+    begins_at,
     find,
     free,
     hand_back,
@@ -240,7 +241,7 @@ def _take(tx: Tx, run: bytes, why: str, at: int) -> str:
         free(tx, run, spot.asked.limit_key, at)
         return "parked"
     advance(RUN_MOVES, RunState.RUNNING, RunVerb.TAKE_OVER)
-    put_ready(tx, run, at, asked=spot.asked, numbers=numbers)
+    put_ready(tx, run, begins_at(spot, at), asked=spot.asked, numbers=numbers)
     return "ready"
 
 

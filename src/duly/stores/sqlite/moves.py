@@ -13,12 +13,12 @@ from uuid import UUID
 
 import msgspec
 
-from duly.core.rules import after_death
+from duly.core.rules import after_death, not_before
 from duly.core.runs import SUSPECT_QUEUE
 from duly.core.states import RUN_MOVES, Place, RunState, RunVerb, advance
 from duly.core.steps import WAKEABLE, of_run
 from duly.stores.base import Signal
-from duly.stores.sqlite.rows import marks
+from duly.stores.sqlite.rows import instant, marks, micros
 from duly.stores.sqlite.tx import Tx
 
 NO_CODE = "no_code"
@@ -170,6 +170,8 @@ def put_later(
         asked.priority,
         asked.expires_at,
     )
+    if wake_at is not None:
+        tx.tell(Signal.DUE, instant(wake_at).isoformat())
 
 
 class End(msgspec.Struct, frozen=True, gc=False):
@@ -326,6 +328,12 @@ def held_spot(tx: Tx, run: bytes) -> Spot:
     return spot
 
 
+def begins_at(spot: Spot, at: int) -> int:
+    """Return when a run that leaves its holder's hands at `at` may begin again."""
+    assert spot.hand is not None, "a held run is in a hand"
+    return micros(not_before(instant(spot.hand.claimed_at), instant(at)))
+
+
 def hand_back(tx: Tx, run: bytes, at: int, why: str) -> None:
     """Release a held run; one whose cancelling was requested ends as cancelled."""
     spot = held_spot(tx, run)
@@ -337,7 +345,7 @@ def hand_back(tx: Tx, run: bytes, at: int, why: str) -> None:
     advance(RUN_MOVES, RunState.RUNNING, RunVerb.RELEASE)
     note_attempt(tx, run, spot=spot, verb=RunVerb.RELEASE, at=at, detail=why)
     leave_place(tx, run, spot)
-    put_ready(tx, run, at, asked=spot.asked, numbers=spot.numbers)
+    put_ready(tx, run, begins_at(spot, at), asked=spot.asked, numbers=spot.numbers)
 
 
 def unshelve(tx: Tx, tasks: Collection[str], at: int) -> None:

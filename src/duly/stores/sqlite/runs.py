@@ -6,12 +6,13 @@ states in the core.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
 from duly.core.fleet import PRESENT
+from duly.core.rules import MOST_AHEAD
 from duly.core.runs import Answer
 from duly.core.states import PLACE, RUN_MOVES, Place, RunState, RunVerb, advance
 from duly.stores.base import Signal
@@ -34,9 +35,10 @@ from duly.stores.sqlite.rows import micros
 from duly.stores.sqlite.tx import Tx
 
 _DUE = """select l.id, l.state, l.epoch, l.failures, l.deaths,
-    r.task, r.queue, r.priority, r.expires_at, r.limit_key
+    l.wake_at, r.task, r.queue, r.priority, r.expires_at, r.limit_key
     from duly_later l cross join duly_run r on r.id = l.id
-    where l.wake_at <= ? order by l.wake_at, l.id limit ?"""
+    where l.wake_at <= ?2 and (l.wake_at <= ?1 or r.limit_key is null)
+    order by l.wake_at, l.id limit ?3"""
 
 _OVERDUE = """select id from (
         select id from duly_ready indexed by duly_ready_expires where expires_at <= ?1 and epoch = 0
@@ -46,14 +48,16 @@ _OVERDUE = """select id from (
     ) order by id limit ?2"""
 
 
-def promote(tx: Tx, limit: int, now: datetime | None) -> int:
+def promote(tx: Tx, limit: int, ahead: timedelta, now: datetime | None) -> int:
     """Make due runs ready; see `Store.promote`."""
-    at = micros(tx.now(now))
-    due = tx.all(_DUE, at, limit)
-    for run, state, epoch, failures, deaths, *asked in due:
+    now = tx.now(now)
+    at = micros(now)
+    due = tx.all(_DUE, at, micros(now + min(ahead, MOST_AHEAD)), limit)
+    for run, state, epoch, failures, deaths, wake_at, *asked in due:
         advance(RUN_MOVES, RunState(state), RunVerb.PROMOTE)
         tx.do("delete from duly_later where id = ?", run)
-        put_ready(tx, run, at, asked=Asked(*asked), numbers=Numbers(epoch, failures, deaths))
+        numbers = Numbers(epoch, failures, deaths)
+        put_ready(tx, run, max(at, wake_at), asked=Asked(*asked), numbers=numbers)
     waited_for = tx.all(
         "select key from duly_limit l where exists (select 1 from duly_later"
         " where reason = 'limit:' || l.key and state = 'waiting') order by key"

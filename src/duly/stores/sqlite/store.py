@@ -25,6 +25,7 @@ from duly.core.states import ScheduleVerb
 from duly.core.steps import Event, Memory, Note
 from duly.core.verdicts import VerdictRange
 from duly.stores.base import (
+    AT_ONCE,
     DEFAULT_GRACE,
     DEFAULT_LEASE,
     Filled,
@@ -243,8 +244,10 @@ class _Runs(_Fleet):
     ) -> list[Answer]:
         return await self._write(lambda tx: attempts.end(tx, boot, endings, now))
 
-    async def promote(self, limit: int = 1000, *, now: datetime | None = None) -> int:
-        return await self._write(lambda tx: runs.promote(tx, limit, now))
+    async def promote(
+        self, limit: int = 1000, *, ahead: timedelta = AT_ONCE, now: datetime | None = None
+    ) -> int:
+        return await self._write(lambda tx: runs.promote(tx, limit, ahead, now))
 
     async def expire(self, limit: int = 1000, *, now: datetime | None = None) -> int:
         return await self._write(lambda tx: runs.expire(tx, limit, now))
