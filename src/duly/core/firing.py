@@ -350,13 +350,12 @@ def _plan_present(
         return plan
     origin = Origin.CLOCK if now - due <= ON_TIME else Origin.CATCH_UP
     run = _run(row.definition, due, window_start, origin=origin, run_id=new_id())
-    earlier = UUID(row.last_run) if row.last_run else None
     ends_earlier = row.definition.overlap is Overlap.CANCEL_RUNNING and last is not LastRun.NONE
     return msgspec.structs.replace(
         plan,
         row=msgspec.structs.replace(plan.row, last_run=str(run.id)),
         runs=(*plan.runs, run),
-        cancel=earlier if ends_earlier else None,
+        cancel=UUID(row.last_run) if ends_earlier and row.last_run else None,
     )
 
 

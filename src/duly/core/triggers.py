@@ -355,6 +355,8 @@ def _check_interval(interval: object) -> None:
 
 def _aware(instant: object, what: str) -> datetime:
     """Return the instant in UTC. Raises `InvalidValue` when it has no offset."""
+    if type(instant) is datetime and instant.tzinfo is UTC:
+        return instant
     if not isinstance(instant, datetime) or instant.utcoffset() is None:
         raise InvalidValue.expected(what, "an aware datetime", instant)
     try:

@@ -26,9 +26,11 @@ class Alarm:
         self._event = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self.at: float | None = None
+        self.set_when = 0.0  # when it was last set anew
 
     def set_at(self, at: float | None) -> None:
         """Ring at `at` and not before; None: not at all."""
+        self.set_when = asyncio.get_running_loop().time()
         self._stop()
         self._event.clear()
         self._start(at)
@@ -148,8 +150,7 @@ class Almanac:
 
     def wake_in_time(self) -> None:
         """Ring at the time of the next run itself: it is none that is made ready ahead."""
-        if self.wake.rings:
-            self.wake.set_at(self.next_wake)
+        self.wake.set_at(self.next_wake)
 
     def _moment(self, instant: datetime | None) -> float | None:
         """Put an instant of the store's clock on the loop's clock."""

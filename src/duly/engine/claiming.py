@@ -24,6 +24,7 @@ from duly.engine.almanac import Almanac
 from duly.engine.attempts import Attempts
 from duly.engine.hands import Hands, Holding
 from duly.engine.lease import Lease
+from duly.engine.patience import Patience
 from duly.engine.roster import Roster
 from duly.engine.threads import Threads
 from duly.stores.base import Signal, Store, WakeUp
@@ -42,8 +43,8 @@ BATCH = 500
 SUSPECTS = -1
 """The number of the room that is the whole instance, for one suspect."""
 
-TURN_S = 0.004
-"""How long each place in the order waits for those before it."""
+TURN_S, PLACES = 0.004, 25
+"""How much longer each place in the order waits than the one before it, as far as they count."""
 DOUBT_S = 2.0
 """How long an instance that skipped its turn believes that nothing was left."""
 
@@ -107,6 +108,8 @@ class Claiming:
         self._unanswered: dict[int, UUID] = {}  # room -> the claim that is to be sent again
         self._suspect = False  # a suspect is in hand, alone
         self._passed_over = False  # a room was full when others were claimed for
+        self._patience = Patience(TURN_S, PLACES)
+        self._waited = False  # others had their turn before this claim
 
     def make_rooms(self, tasks: Mapping[str, Task], slots: int, threads: Threads) -> None:
         """Set up one room for coroutines and one for threads, as far as there are such tasks."""
@@ -162,14 +165,17 @@ class Claiming:
         Hints are coalesced, so one of emptiness may be older than a run that was heard of before
         it, and whoever sent it may be full, or gone. So a skip is looked into after a while.
         """
+        self._waited = False
         while not self._hands.held and not self._roster.alone:
             rank = self._roster.rank(f"claim {self._lease.remaining_s // 10}")
             if rank == 0:
                 return
             heard = asyncio.get_running_loop().time()
-            await self._clock.pause(min(rank, 25) * TURN_S)
+            await self._clock.pause(self._patience.wait_s(rank))
             if self._almanac.emptied_at <= max(heard, self._almanac.readied_at):
+                self._waited = True
                 return
+            self._patience.heard(self._almanac.emptied_at - heard)
             self._almanac.ready.clear()
             try:
                 async with asyncio.timeout(DOUBT_S):
@@ -192,14 +198,20 @@ class Claiming:
                 left, taken = left or claimed >= free, taken + claimed
             elif room.free() <= 0:
                 self._passed_over = True
+        await self._tell_on(left=left, taken=taken)
+        if self._almanac.suspects and not (self._hands.busy or left or self._passed_over):
+            await self._claim_suspect()
+
+    async def _tell_on(self, *, left: bool, taken: int) -> None:
+        """Go on while something is left; else spare the others the question."""
+        if self._waited and not taken:
+            self._patience.in_vain()
         if left:
             self._almanac.ready.set()
         elif self._passed_over:
             pass  # what is left there, nobody here can tell
         elif taken and not self._almanac.ready.is_set() and not self._roster.alone:
             await self._store.tell(WakeUp(Signal.EMPTY))
-        if self._almanac.suspects and not (self._hands.busy or left or self._passed_over):
-            await self._claim_suspect()
 
     async def _ask_again(self, number: int) -> None:
         """Send a claim again whose answer is unknown, for as much as there is room now."""

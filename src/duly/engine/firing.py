@@ -15,6 +15,7 @@ from datetime import timedelta
 from duly.core.clock import Clock
 from duly.core.fleet import Horizon
 from duly.engine.almanac import LEAD_S, Alarm, Almanac
+from duly.engine.patience import Patience
 from duly.engine.roster import Roster
 from duly.stores.base import Fired, Signal, Store, WakeUp
 
@@ -24,8 +25,8 @@ AHEAD = 2 * timedelta(seconds=LEAD_S)
 LANES = 2
 """How many transactions fire beside each other when more is due than one takes."""
 
-TURN_S = 0.025
-"""How long each place in the order waits for those before it."""
+TURN_S, PLACES = 0.025, 10
+"""How much longer each place in the order waits than the one before it, as far as they count."""
 
 
 class Firing:
@@ -46,10 +47,13 @@ class Firing:
         self._look = look
         self.fired: Callable[[Fired], None] = lambda fired: None
         self._more = False
+        self._patience = Patience(TURN_S, PLACES)
 
     async def ready(self) -> None:
         """Wait until something is due and it is this instance's turn."""
-        await _await_turn(self._almanac.fire, self._roster, self._clock, topic="fire")
+        await _await_turn(
+            self._almanac.fire, self._roster, self._clock, topic="fire", patience=self._patience
+        )
 
     async def turn(self) -> None:
         """Fire one batch, or more beside each other; while more is due, the alarm rings on."""
@@ -66,6 +70,8 @@ class Firing:
         """Fire one batch, and say whether there is more to do."""
         fired = await self._store.fire(new_id=self._clock.new_id)
         self.fired(fired)
+        if not (fired.judged or self._more):
+            self._patience.in_vain()
         return fired.more and bool(fired.judged)
 
 
@@ -85,10 +91,13 @@ class Promoting:
     ) -> None:
         self._store, self._almanac, self._roster, self._clock = store, almanac, roster, clock
         self._look = look
+        self._patience = Patience(TURN_S, PLACES)
 
     async def ready(self) -> None:
         """Wait until a run's time has come and it is this instance's turn."""
-        await _await_turn(self._almanac.wake, self._roster, self._clock, topic="promote")
+        await _await_turn(
+            self._almanac.wake, self._roster, self._clock, topic="promote", patience=self._patience
+        )
 
     async def turn(self) -> None:
         """Promote one batch, with what is due soon, and look ahead.
@@ -97,20 +106,26 @@ class Promoting:
         """
         promoted = await self._store.promote(ahead=AHEAD)
         horizon = await self._look()
-        if not promoted:
+        if not promoted and self._almanac.wake.rings:
             self._almanac.wake_in_time()
+        elif not promoted:
+            self._patience.in_vain()
         elif not self._roster.alone:
             instant = horizon.next_wake.isoformat() if horizon.next_wake else ""
             await self._store.tell(WakeUp(Signal.WOKEN, instant))
 
 
-async def _await_turn(alarm: Alarm, roster: Roster, clock: Clock, *, topic: str) -> None:
+async def _await_turn(
+    alarm: Alarm, roster: Roster, clock: Clock, *, topic: str, patience: Patience
+) -> None:
     """Wait for the alarm, then for those before this instance in the order."""
     while True:
         await alarm.wait()
         rank = 0 if roster.alone else roster.rank(topic)
         if rank == 0:
             return
-        await clock.pause(min(rank, 10) * TURN_S)
+        began = asyncio.get_running_loop().time()
+        await clock.pause(patience.wait_s(rank))
         if alarm.rings:
             return
+        patience.heard(alarm.set_when - began)
