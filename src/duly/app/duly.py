@@ -75,6 +75,7 @@ class Duly:
         self.lifespan = lifespan
         self.clock: Clock = clock or SystemClock()
         self.bus = Bus()
+        self._client: tuple[Store, Client] | None = None
         self.tasks: dict[str, Task] = {}
         self.definitions: dict[str, Definition] = {}
         self.bindings: dict[str, Binding] = {}
@@ -199,9 +200,12 @@ class Duly:
     @property
     def client(self) -> Client:
         """The verbs of programs, on this application's store."""
-        client = Client(self.store, self.tasks, self.clock, self.bus)
-        client.gone = HostProcesses().gone
-        return client
+        store = self.store
+        if self._client is None or self._client[0] is not store:
+            client = Client(store, self.tasks, self.clock, self.bus)
+            client.gone = HostProcesses().gone
+            self._client = store, client
+        return self._client[1]
 
     async def open(self) -> Standing:
         """Open the store; an embedded one is migrated at once. Raises what `Store.open` does."""

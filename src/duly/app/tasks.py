@@ -76,8 +76,9 @@ class DeclaredTask:
         self, calls: Iterable[Mapping[str, Any]], *, conn: Any = None
     ) -> list[RunHandle]:
         """Ask for a run per mapping of arguments, all or none, in one go."""
-        runs = [self._run((), call) for call in calls]
-        return await self._client.enqueue(runs, conn=conn) if runs else []
+        client, spec, options = self._client, self.spec, self._options
+        runs = [client.new_run(spec, spec.encode((), call), options) for call in calls]
+        return await client.enqueue(runs, conn=conn) if runs else []
 
     def _run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NewRun:
         return self._client.new_run(self.spec, self.spec.encode(args, kwargs), self._options)

@@ -78,8 +78,13 @@ class EnqueueVerbs(Ground):
 
 
 def _is_plain(run: NewRun) -> bool:
-    unusual = (run.key, run.run_at, run.limit_key, run.schedule, run.asked_by)
-    return all(one is None for one in unusual)
+    return (
+        run.key is None
+        and run.run_at is None
+        and run.limit_key is None
+        and run.schedule is None
+        and run.asked_by is None
+    )
 
 
 def _plain_columns(runs: Sequence[NewRun]) -> list[list[Any]]:

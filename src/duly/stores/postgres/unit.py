@@ -32,7 +32,7 @@ def uniform(column: list[Any]) -> list[Any]:
 
 def sparse(column: list[Any]) -> list[Any]:
     """Send nothing for a column that holds nothing but null."""
-    return column if any(value is not None for value in column) else []
+    return [] if column.count(None) == len(column) else column
 
 
 class BeginAgain(Exception):
