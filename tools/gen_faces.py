@@ -37,6 +37,7 @@ What these modules list is kept compatible between minor versions; everything el
 
 
 FACES = ("duly", "duly.sync", "duly.outbound", "duly.outbound.mail", "duly.outbound.http",
+         "duly.outbound.guarded", "duly.outbound.signing",
          "duly.outbound.rabbitmq", "duly.pipeline", "duly.testing")  # fmt: skip
 
 

@@ -45,8 +45,9 @@ whence it came; `duly config check` tells every fault at once, and starts nothin
 Durations are written `90s`, `1h30m`, `250ms`, `2d` (units `w d h m s ms us`); in a file, a number
 without quotes is seconds. Lists are written with commas in a variable and as arrays in a file. An
 empty variable counts as not set. A secret may be kept in a file of its own, whose path is given
-as `DULY_STORE_FILE=/run/secrets/store`. Variables that begin with `DULY_TEST_`, and those that an
-orchestrator sets for a service called `duly` (such as `DULY_SERVICE_HOST`), are passed over.
+as `DULY_STORE_FILE=/run/secrets/store`. Variables that begin with `DULY_TEST_` or
+`DULY_SECRET_`, and those that an orchestrator sets for a service called `duly` (such as
+`DULY_SERVICE_HOST`), are passed over.
 
 ```toml
 # duly.toml

@@ -39,6 +39,7 @@ from duly.core.verdicts import Verdict, VerdictRange
 from duly.errors import InvalidValue, Refused, UnknownName, WorkCancelled, WorkFailed, one_line
 from duly.events import Bus
 from duly.stores.base import Store
+from duly.timers import TimerVerbs
 
 POLL_FIRST_S, POLL_SLOWEST_S = 0.01, 1.0
 MOST_BACKFILLED = 10_000
@@ -88,7 +89,7 @@ class Backfill(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
 
 
-class Client:
+class Client(TimerVerbs):
     """Programs' verbs on a store."""
 
     def __init__(self, store: Store, tasks: Mapping[str, Task], clock: Clock, bus: Bus) -> None:

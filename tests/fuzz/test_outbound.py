@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from duly.core.answers import Word, judge, seconds_of
 from duly.core.ids import uuid7
 from duly.errors import InvalidValue, NotPerformed, UsageError
-from duly.outbound.answers import Word, judge, seconds_of
 from duly.outbound.base import Unsendable
 from duly.outbound.letter import Letter, message_id_of, write_letter
 from tests.fuzz.hostile import ANY_TEXT, ANYTHING, TEXT, answered

@@ -19,8 +19,8 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from duly.core.answers import CLASSES, STATUSES, Word, judge, seconds_of
 from duly.errors import InvalidValue, NotPerformed, TooLate
-from duly.outbound.answers import CLASSES, STATUSES, Word, judge, seconds_of
 from duly.outbound.base import Declined, OutcomeUnknown
 from duly.outbound.http import SUCCESS, Http, key_of
 from tests.outbound.peers import HOST, Effect, Handle, Http1, Request, closed_port, served

@@ -142,6 +142,16 @@ class Duly:
         self.definitions[name] = definition
         return definition
 
+    def carry_calls(self, **options: Unpack[TaskOptions]) -> DeclaredTask:
+        """Carry the built-in task `http`: instances of this application make timers' calls too.
+
+        `options` are those of the task, such as `retries`. Raises `UsageError` when a task of that
+        name is declared already.
+        """
+        from duly.app.calling import carry_calls
+
+        return carry_calls(self, **options)
+
     def bind(self, topic: str, *, to: DeclaredTask | Destination, per_second: int = 5_000) -> None:
         """Say where the messages of a topic go: to a task of this application, or a broker.
 

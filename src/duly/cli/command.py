@@ -24,6 +24,7 @@ from duly.cli import (
     happening,
     runs,
     schedules,
+    timers,
     working,
 )
 from duly.cli.faults import tell
@@ -41,9 +42,11 @@ def cli() -> None:
 for _command in (
     working.dev,
     working.worker,
+    working.serve,
     asking.run,
     asking.why,
     schedules.schedules,
+    timers.timers,
     runs.runs,
     effects.effects,
     happening.events,

@@ -30,13 +30,18 @@ Fn = TypeVar("Fn", bound=Callable[..., Any])
 APP_ENV = "DULY_APP"
 
 
-def app_options(fn: Fn) -> Fn:
-    """Add `--app` and `--store`."""
-    fn = click.option(
+def store_option(fn: Fn) -> Fn:
+    """Add `--store`."""
+    return click.option(
         "--store",
         metavar="URL",
         help="The store: sqlite:///file.db or postgresql://user@host/database.",
     )(fn)
+
+
+def app_options(fn: Fn) -> Fn:
+    """Add `--app` and `--store`."""
+    fn = store_option(fn)
     return click.option(
         "-A",
         "--app",

@@ -1,4 +1,4 @@
-"""`duly worker` and `duly dev`: this process becomes an instance of the fleet.
+"""`duly worker`, `duly serve`, `duly dev`: this process becomes an instance of the fleet.
 
 A signal stops it gracefully (`stop_grace`), a second one ends it now, after handing back what it
 holds if the store answers at once. Handlers are plain ones: they also run while a coroutine
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
 import os
 import signal
@@ -29,7 +30,7 @@ from duly.app import Duly
 from duly.cli.faults import UNREACHABLE, USAGE, Fault, tell
 from duly.cli.loading import in_their_frames
 from duly.cli.narrating import Narrator, banner
-from duly.cli.session import APP_ENV, app_options, find_app
+from duly.cli.session import APP_ENV, app_options, find_app, store_option
 from duly.errors import EnvironmentFailure
 from duly.server.logs import LEVELS, Logs, tell_on
 
@@ -48,7 +49,23 @@ def worker(file: str | None, app_spec: str | None, store: str | None, queues: st
 
     FILE may be given in place of --app.
     """
-    app = find_app(_one_of(file, app_spec), store, needed_for="duly worker")
+    _work(find_app(_one_of(file, app_spec), store, needed_for="duly worker"), queues)
+
+
+@click.command()
+@store_option
+@click.option("--queues", metavar="A,B", help="Queues to claim from; default: engine.queues.")
+def serve(store: str | None, queues: str | None) -> None:
+    """Work without any code of your own: fire schedules, and make the calls of HTTP timers."""
+    importlib.import_module("duly.outbound.http")  # says at once which package is missing
+    app = Duly(name="duly")
+    app.carry_calls()
+    app.configure(store=store)
+    _work(app, queues)
+
+
+def _work(app: Duly, queues: str | None) -> None:
+    """Be an instance of an application, telling on standard error what happens."""
     app.configure(queues=queues)
     settings = app.settings
     tell_on(sys.stderr, settings.log)

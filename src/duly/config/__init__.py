@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from duly.config.loading import Loaded, load_settings
 from duly.config.rooms import (
+    CallSettings,
     EngineSettings,
     LogSettings,
     ServerSettings,
@@ -19,6 +20,7 @@ from duly.config.specs import SettingDoc
 from duly.config.urls import StoreKind, StoreUrl, mask_url, parse_store_url
 
 __all__ = [
+    "CallSettings",
     "EngineSettings",
     "Loaded",
     "LogSettings",

@@ -5,10 +5,10 @@ with the nearest right one, in files, flags, and among environment variables tha
 `DULY_`; all faults are told at once. Nothing is read but the arguments and the files: the
 process's own environment is passed in.
 
-Not settings, and passed over: `DULY_TEST_…`, what the command line reads for itself
-(`ELSEWHERE`), and the variables that an orchestrator sets for a service called `duly`
-or `duly-…` (`DULY_SERVICE_HOST`, `DULY_PORT=tcp://…`). A variable that is empty counts as not
-set. `DULY_CONFIG` names the file to read.
+Not settings, and passed over: `DULY_TEST_…`, the secrets of calls (`DULY_SECRET_…`), what the
+command line reads for itself (`ELSEWHERE`), and the variables that an orchestrator sets for a
+service called `duly` or `duly-…` (`DULY_SERVICE_HOST`, `DULY_PORT=tcp://…`). A variable that is
+empty counts as not set. `DULY_CONFIG` names the file to read.
 """
 
 from __future__ import annotations
@@ -166,8 +166,11 @@ def _env(env: Mapping[str, str], cwd: Path, faults: list[str]) -> list[_Given]:
     return found
 
 
+_OTHERS = ("DULY_TEST_", "DULY_SECRET_")
+
+
 def _is_foreign(name: str, value: str) -> bool:
-    if name in ELSEWHERE or name.startswith("DULY_TEST_") or _SERVICE.fullmatch(name):
+    if name in ELSEWHERE or name.startswith(_OTHERS) or _SERVICE.fullmatch(name):
         return True
     return name.endswith("_PORT") and bool(_SERVICE_PORT.match(value))
 

@@ -18,6 +18,8 @@ from duly.config.specs import SettingDoc, Spec, expected, setting, spec_of
 from duly.config.urls import StoreUrl, parse_store_url
 from duly.core.durations import format_duration
 from duly.core.fleet import PRESENT
+from duly.core.targets import Rules
+from duly.errors import ConfigError, InvalidValue, brief
 
 # `setting` returns a dataclass field, whose default is immutable.
 # ruff: noqa: RUF009
@@ -208,7 +210,40 @@ class ServerSettings(_Room):
         if self.token and len(self.token) < TOKEN_LENGTH:
             raise expected("server.token", f"at least {TOKEN_LENGTH} characters long", "***")
         if not self.token and not _is_loopback(self.host):
-            raise expected("server.token", f"set when server.host is {self.host!r}", "")
+            raise expected("server.token", f"set when server.host is {brief(self.host)}", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallSettings(_Room):
+    """Where HTTP timers may go, and where their secrets are."""
+
+    allow: tuple[str, ...] = setting(
+        (),
+        "Targets that may be called beside public ones on ports 80 and 443: networks, hosts,"
+        " ports, such as 10.0.0.0/8, shop.internal:8080, :8443.",
+        short="calls_allow",
+        entries="targets",
+    )
+    plain_http: bool = setting(
+        False, "Let http:// be called too, and not only https://.", short="calls_plain_http"
+    )
+    secrets: str = setting(
+        "",
+        "A folder with a file per secret; DULY_SECRET_NAME comes before a file called NAME.",
+        short="calls_secrets",
+    )
+
+    def __post_init__(self) -> None:
+        self._check("calls")
+        try:
+            self.rules  # noqa: B018  # it is read to be checked
+        except InvalidValue as error:
+            raise ConfigError(f"calls.allow: {error}") from None
+
+    @property
+    def rules(self) -> Rules:
+        """What may be called, understood."""
+        return Rules.of(self.allow, plain_http=self.plain_http)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +254,7 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     log: LogSettings = field(default_factory=LogSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
+    calls: CallSettings = field(default_factory=CallSettings)
 
 
 ROOMS: Mapping[str, Any] = {
@@ -226,6 +262,7 @@ ROOMS: Mapping[str, Any] = {
     "engine": EngineSettings,
     "log": LogSettings,
     "server": ServerSettings,
+    "calls": CallSettings,
 }
 
 SPECS: Mapping[str, Spec] = {

@@ -58,6 +58,7 @@ class Spec:
     choices: tuple[str, ...] = ()
     secret: bool = False
     is_url: bool = False
+    entries: str = ""  # what the entries of a list are, where they are no names; it may be empty
 
     @property
     def env(self) -> str:
@@ -76,6 +77,8 @@ class Spec:
             return " | ".join(self.choices)
         if isinstance(self.default, str):
             return "secret text" if self.secret else "text"
+        if self.entries:
+            return f"list of {self.entries}"
         return _TYPES[type(self.default)]
 
     def read(self, value: object, what: str) -> Value:
@@ -91,6 +94,7 @@ class Spec:
             split = value.split(",") if isinstance(value, str) else value
             is_list = isinstance(split, list | tuple) and all(isinstance(n, str) for n in split)
             read = tuple(n.strip() for n in split) if is_list else split  # type: ignore[attr-defined]
+            read = () if read == ("",) and self.entries else read
         else:
             read = value.lower() if self.choices and isinstance(value, str) else value
         return self.check(read, what)
@@ -107,7 +111,7 @@ class Spec:
             if isinstance(value, int) and not isinstance(value, bool):
                 return self._bounded(value, what)
         elif isinstance(self.default, tuple):
-            if _are_names(value):
+            if _are_entries(value) if self.entries else _are_names(value):
                 return value  # type: ignore[return-value]
         elif isinstance(value, str) and self._is_fitting(value):
             return value
@@ -153,6 +157,8 @@ class Spec:
     def _shape(self) -> str:
         if self.choices:
             return "one of " + ", ".join(self.choices)
+        if self.entries:
+            return f"a list of {self.entries}"
         if isinstance(self.default, tuple):
             return "distinct names of letters, digits and _ . - (64 characters at most)"
         if isinstance(self.default, bool):
@@ -190,3 +196,9 @@ def _are_names(value: object) -> bool:
         return False
     fitting = all(isinstance(name, str) and _NAME.fullmatch(name) for name in value)
     return fitting and len(set(value)) == len(value)
+
+
+def _are_entries(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(one, str) and 0 < len(one) <= 300 and one.isprintable() for one in value
+    )

@@ -132,6 +132,26 @@ def approval(run: UUID, name: str) -> str:
     return f"approval/{run}/{name}"
 
 
+def of_call(run: UUID, count: int | None = None) -> str:
+    """Name the event of the target's n-th word about a call that it started, from 0.
+
+    Without a number, the text with which all of them begin.
+    """
+    return f"call/{run}/{'' if count is None else count}"
+
+
+MOST_WORDS = 10_000
+"""Words that a target may say about one call, heartbeats included."""
+
+TOKENS = "~completion "
+"""How steps begin that keep the hash of a token with which a call may be completed."""
+
+
+def token_step(attempt: int) -> str:
+    """Name the step in which an attempt keeps the hash of its token."""
+    return f"{TOKENS}{attempt}"
+
+
 def check_name(what: str, name: object) -> str:
     """Return the name of a step or event, or raise `InvalidValue`."""
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():

@@ -297,6 +297,7 @@ class Attempts:
         delay = task.retry.delay(claimed.failures + 1, self._clock.draw())
         if delay is None or permanent:
             return self._fail(holding, text)
+        delay = max(delay, _asked_for(error))
         return Ending(
             run=claimed.id,
             epoch=claimed.epoch,
@@ -343,6 +344,14 @@ class Attempts:
             limited=claimed.limit_key is not None,
             parent=claimed.parent,
         )
+
+
+def _asked_for(error: BaseException) -> timedelta:
+    """Return how long the other side asked to wait, where an error says so; a day at most."""
+    asked_s = getattr(error, "retry_after_s", None) if isinstance(error, DulyError) else None
+    if not isinstance(asked_s, int | float) or not 0 < asked_s <= 86_400:
+        return timedelta(0)
+    return timedelta(seconds=asked_s)
 
 
 def _overtime(holding: Holding, late: str) -> None:

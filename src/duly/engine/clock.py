@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -55,6 +56,11 @@ class SystemClock:
     async def pause(self, seconds: float) -> None:
         """Wait by the event loop's clock."""
         await asyncio.sleep(seconds)
+
+
+def new_token() -> str:
+    """Return 256 random bits as text, from the system's own source: nobody can guess it."""
+    return secrets.token_urlsafe(32)
 
 
 _monotonic: Callable[[], float] = (

@@ -27,6 +27,7 @@ from duly.events.house import (
     StoreUntrusted,
 )
 from duly.events.outward import (
+    CallAnswered,
     EffectConfirmed,
     EffectContradicted,
     EffectDoubted,
@@ -90,6 +91,7 @@ __all__ = [
     "AttemptStarted",
     "AttemptTimedOut",
     "Bus",
+    "CallAnswered",
     "ClaimUnanswered",
     "EffectConfirmed",
     "EffectContradicted",

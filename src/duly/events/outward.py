@@ -100,6 +100,18 @@ class EventEmitted(Event, frozen=True, kw_only=True, gc=False):
     by: str
 
 
+@event("call.answered", Level.INFO)
+class CallAnswered(Event, frozen=True, kw_only=True, gc=False):
+    """An HTTP call came to an end; a class of error is what was wrong with it, if anything."""
+
+    run: UUID
+    schedule: str | None
+    target: str
+    status: int | None
+    error_class: str | None
+    counts: bool
+
+
 @event("run.forked", Level.INFO)
 class RunForked(Event, frozen=True, kw_only=True, gc=False):
     """A run goes on as another one, from one of its steps."""

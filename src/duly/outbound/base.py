@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from duly.core.answers import ErrorClass
 from duly.errors import DulyError, EnvironmentFailure, InvalidValue, NotPerformed, UsageError
 
 if TYPE_CHECKING:
@@ -85,33 +86,79 @@ class Unroutable(DestinationUnavailable):
 class OutcomeUnknown(DulyError):
     """An effect may have been performed, or not: its answer was lost. Never tried again by guess.
 
-    `answer` is what came back, shortened, where anything did.
+    `answer` is what came back, shortened, where anything did; `error_class` what that says of
+    the other side, where its sender knows.
     """
 
-    def __init__(self, message: str, *, answer: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, answer: str | None = None, error_class: ErrorClass | None = None
+    ) -> None:
         super().__init__(message)
-        self.answer = answer
+        self.answer, self.error_class = answer, error_class
 
 
 class Declined(NotPerformed):
     """The other side answered that it did not, and will not, or not now.
 
     `permanent` says whether the same request can ever succeed; `retry_after_s` is how many
-    seconds the other side asks to wait, where it says so.
+    seconds the other side asks to wait, where it says so; the next try comes no sooner.
     """
 
     def __init__(
-        self, message: str, *, permanent: bool, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        permanent: bool,
+        retry_after_s: float | None = None,
+        answer: str | None = None,
+        error_class: ErrorClass | None = None,
     ) -> None:
         super().__init__(message)
         self.permanent = permanent
         self.retry_after_s = retry_after_s
+        self.answer, self.error_class = answer, error_class
+
+
+class Unreachable(NotPerformed):
+    """The other side could not be reached: not one byte of the request was written."""
+
+    def __init__(self, message: str, *, error_class: ErrorClass) -> None:
+        super().__init__(message)
+        self.error_class = error_class
 
 
 class Unsendable(InvalidValue, NotPerformed):
     """What was to be sent cannot be right; it was refused before anything was connected."""
 
     permanent = True
+    error_class = ErrorClass.OURS
+
+
+class Forbidden(Unsendable):
+    """The rules do not let this address be called; nothing was connected."""
+
+    error_class = ErrorClass.FORBIDDEN
+
+
+class CallFailed(DulyError):
+    """An HTTP call failed, and nothing is left in doubt by that.
+
+    `permanent` says that the same call would fail again; `retry_after_s` is how many seconds the
+    other side asks to wait; `answer` is its status, where it gave one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_class: ErrorClass,
+        permanent: bool = True,
+        retry_after_s: float | None = None,
+        answer: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.error_class, self.permanent = error_class, permanent
+        self.retry_after_s, self.answer = retry_after_s, answer
 
 
 def missing_extra(extra: str, package: str) -> UsageError:

@@ -1,8 +1,8 @@
 """Makes an HTTP request as an effect: `await ctx.effect("charge", http.send, "POST", url, json=…)`.
 
 Each request has a connection of its own, so that what fails before the request is written is
-known to have failed before it. From the first byte on, an answer decides (`answers.py`), and no
-answer means that nobody knows.
+known to have failed before it. From the first byte on, an answer decides (`core.answers`), and no
+answer means that nobody knows. A `Guard` says which addresses may be called at all.
 
 Guarantees: the effect's key goes along as `webhook-id` and `Idempotency-Key`; `last_call` is heard
 right before the first byte; one deadline bounds the whole; what is kept of an answer is bounded
@@ -16,16 +16,24 @@ import asyncio
 import re
 import ssl
 import zlib
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from duly.errors import InvalidValue, NotPerformed
-from duly.outbound.answers import Word, judge, seconds_of
-from duly.outbound.base import Declined, OutcomeUnknown, Unsendable, missing_extra, plain
+from duly.core.answers import Word, class_of_status, judge, seconds_of
+from duly.core.calls import FIELD_NAME, FIELD_VALUE, KEPT_BYTES, RESERVED
+from duly.errors import InvalidValue
+from duly.outbound.base import (
+    Declined,
+    OutcomeUnknown,
+    Unreachable,
+    Unsendable,
+    missing_extra,
+    plain,
+)
 
 try:
     import aiohttp
@@ -33,22 +41,24 @@ try:
 except ImportError:
     raise missing_extra("http", "aiohttp") from None
 
+from duly.outbound.failures import class_of_failure
+
 if TYPE_CHECKING:
     from duly.core.effects import Sending
+    from duly.core.targets import Target
+    from duly.outbound.guarded import Guard
+    from duly.outbound.signing import Signer
 
 __all__ = ["Http"]
 
 SUCCESS = range(200, 300)
-KEPT_BYTES = 16 * 1024
 
 _METHOD = re.compile(r"[A-Z]{3,20}\Z")
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}\Z")
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,8000}\Z")
 _KEY = re.compile(r"[!-~]{1,200}\Z")
-_OURS = {
-    "accept-encoding", "connection", "content-length", "expect", "host", "idempotency-key",
-    "te", "trailer", "transfer-encoding", "upgrade", "webhook-id",
-}  # fmt: skip
+MOST_HEADERS, LONGEST_HEADER = 64, 8 * 1024
+"""Bounds of an answer's head; one that goes beyond is an answer that was lost."""
+
+HIDDEN = "[secret]"
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -56,6 +66,7 @@ _FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 class _Request:
     method: str
     url: URL
+    target: Target | None
     headers: dict[str, str]
     body: bytes | None
 
@@ -69,8 +80,9 @@ class Http:
     """Requests to other services. Holds no connection between requests; safe to share.
 
     `deadline_s` bounds one request as a whole, `kept_bytes` what is kept of its answer. `schemes`
-    are those allowed. `connector` makes the connector of each request: the place to say which
-    addresses may be reached. `tls_context` brings a private authority.
+    are those allowed. `guard` says which addresses may be called, and then which schemes; without
+    one, any may, and `connector` makes the connector of each request. `tls_context` brings a
+    private authority.
     """
 
     def __init__(
@@ -80,8 +92,11 @@ class Http:
         kept_bytes: int = KEPT_BYTES,
         schemes: Container[str] = ("https", "http"),
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
+        guard: Guard | None = None,
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
+        if guard is not None and connector is not None:
+            raise InvalidValue("expected guard or connector, got both: a guard makes its own")
         context = tls_context or ssl.create_default_context()
         if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
             raise InvalidValue("expected tls_context to verify certificates and host names")
@@ -91,6 +106,7 @@ class Http:
         self._kept_bytes = kept_bytes
         self._schemes = schemes
         self._connector = connector or _fresh_connector
+        self._guard = guard
         self._context = context
 
     async def send(
@@ -104,8 +120,14 @@ class Http:
         body: bytes | None = None,
         expect: Container[int] = SUCCESS,
         deadline_s: float | None = None,
+        kept_bytes: int | None = None,
+        sign: Signer | None = None,
+        hide: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Make one request and return its receipt: `status`, `body` as text, `truncated`.
+
+        `sign` signs it as a webhook; texts of `hide` are struck out of whatever is told of the
+        answer: secrets that the other side may echo.
 
         Raises `Unsendable` for a request that cannot be right, `NotPerformed` when it
         certainly was not acted on, and `OutcomeUnknown` otherwise unless its status is in `expect`.
@@ -113,16 +135,19 @@ class Http:
         request = self._request(effect, method, url, headers=headers, body=_body(json, body))
         if json is not None:
             request.headers.setdefault("Content-Type", "application/json")
+        if sign is not None:
+            request.headers.update(sign(effect.key, request.body or b""))
         gate = _Gate(effect)
         limit = self._deadline_s if deadline_s is None else deadline_s
+        most = self._kept_bytes if kept_bytes is None else kept_bytes
         until = asyncio.get_running_loop().time() + limit
-        async with self._session(gate) as session:
+        async with self._session(gate, request) as session:
             response = await self._exchange(session, request, gate, until=until)
             try:
-                text, truncated = await _keep(response, self._kept_bytes, until=until)
+                kept = await _keep(response, most, hide=hide, until=until)
             finally:
                 response.close()
-        return _verdict(request, response, text, truncated=truncated, expect=expect)
+        return _verdict(request, response, kept, expect=expect)
 
     def _request(
         self,
@@ -137,16 +162,20 @@ class Http:
             raise Unsendable.expected("a method", "a word such as POST", method)
         fields = dict(headers or {})
         for name, value in fields.items():
-            if not _FIELD_NAME.match(name) or name.lower() in _OURS:
+            if not FIELD_NAME.match(name) or name.lower() in RESERVED:
                 raise Unsendable.expected("a header's name", "one the caller may set", name)
-            if not isinstance(value, str) or not _FIELD_VALUE.match(value):
+            if not isinstance(value, str) or not FIELD_VALUE.match(value):
                 raise Unsendable(
                     f"expected the header {name} to be one line of at most 8000 characters"
                 )
         key = key_of(effect.key)
         fields.setdefault("User-Agent", "duly")
         fields |= {"webhook-id": key, "Idempotency-Key": key, "Accept-Encoding": "identity"}
-        return _Request(method, self._address(url), fields, body)
+        if self._guard is None:
+            return _Request(method, self._address(url), None, fields, body)
+        target = self._guard.target(url)
+        address = URL(target.url, encoded=True)  # written anew: one reading for both
+        return _Request(method, address, target, fields, body)
 
     def _address(self, url: str) -> URL:
         try:
@@ -161,16 +190,23 @@ class Http:
             raise Unsendable("expected the URL to have no user or password; use a header")
         return address
 
-    def _session(self, gate: _Gate) -> aiohttp.ClientSession:
+    def _session(self, gate: _Gate, request: _Request) -> aiohttp.ClientSession:
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(gate.open)
+        if self._guard is None or request.target is None:
+            connector = self._connector()
+        else:
+            connector = self._guard.connector(request.target)
         return aiohttp.ClientSession(
-            connector=self._connector(),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             trace_configs=[trace],
             auto_decompress=False,
             trust_env=False,
+            max_line_size=LONGEST_HEADER,
+            max_field_size=LONGEST_HEADER,
+            max_headers=MOST_HEADERS,
         )
 
     async def _exchange(
@@ -186,12 +222,16 @@ class Http:
                     data=request.body,
                     allow_redirects=False,
                     ssl=self._context,
+                    skip_auto_headers=("Content-Type",),
                 )
         except _FAILURES as error:
-            said = f"{type(error).__name__}: {plain(error)}"
+            found = class_of_failure(error)
+            cause = getattr(error, "os_error", error)  # without the driver's own words around it
+            said = f"{found}: {type(error).__name__}: {plain(cause)}"
         if gate.opened:
-            raise OutcomeUnknown(f"{request.shown} began, and its answer was lost: {said}")
-        raise NotPerformed(f"{request.shown} could not connect: {said}")
+            told = f"{request.shown} began, and its answer was lost: {said}"
+            raise OutcomeUnknown(told, error_class=found)
+        raise Unreachable(f"{request.shown} could not connect: {said}", error_class=found)
 
 
 class _Gate:
@@ -232,22 +272,37 @@ def _body(json: object | None, body: bytes | None) -> bytes | None:
         raise Unsendable(f"expected json to be made of plain values: {plain(error)}") from None
 
 
-async def _keep(response: aiohttp.ClientResponse, limit: int, *, until: float) -> tuple[str, bool]:
-    """Read at most `limit` bytes. The status has answered already: a body that breaks is cut."""
+@dataclass(frozen=True)
+class _Kept:
+    text: str
+    truncated: bool
+
+
+async def _keep(
+    response: aiohttp.ClientResponse, limit: int, *, hide: Sequence[str], until: float
+) -> _Kept:
+    """Read at most `limit` bytes. The status has answered already: a body that breaks is cut.
+
+    A little more is read where secrets are struck out, so that none is cut in two.
+    """
+    most = limit + max((len(one.encode()) for one in hide), default=0)
     raw = bytearray()
     whole = False
     try:
         async with asyncio.timeout_at(until):
-            while len(raw) <= limit:
-                chunk = await response.content.read(limit + 1 - len(raw))
+            while len(raw) <= most:
+                chunk = await response.content.read(most + 1 - len(raw))
                 if not chunk:
                     whole = True
                     break
                 raw += chunk
     except _FAILURES:
         whole = False
-    kept, more = _decoded(bytes(raw), response.headers.get("Content-Encoding", ""), limit)
-    return kept[:limit].decode("utf-8", "replace"), more or not whole or len(kept) > limit
+    data, more = _decoded(bytes(raw), response.headers.get("Content-Encoding", ""), most)
+    for one in hide:
+        data = data.replace(one.encode(), HIDDEN.encode())
+    text = data[:limit].decode("utf-8", "replace")
+    return _Kept(text, more or not whole or len(data) > limit)
 
 
 def _decoded(raw: bytes, encoding: str, limit: int) -> tuple[bytes, bool]:
@@ -265,20 +320,22 @@ def _decoded(raw: bytes, encoding: str, limit: int) -> tuple[bytes, bool]:
 def _verdict(
     request: _Request,
     response: aiohttp.ClientResponse,
-    text: str,
+    kept: _Kept,
     *,
-    truncated: bool,
     expect: Container[int],
 ) -> dict[str, Any]:
-    after = response.headers.get("Retry-After")
-    row = judge(response.status, expect=expect, retry_after=after)
-    said = f"{request.shown} was answered with {response.status} {plain(text)}".rstrip()
-    match row.word:
-        case Word.PERFORMED:
-            return {"status": response.status, "body": text, "truncated": truncated}
-        case Word.DECLINED:
-            raise Declined(said, permanent=True)
-        case Word.LATER:
-            raise Declined(said, permanent=False, retry_after_s=seconds_of(after))
-        case Word.UNKNOWN:
-            raise OutcomeUnknown(f"{said} ({row.source})", answer=f"{response.status}")
+    status, after = response.status, response.headers.get("Retry-After")
+    row = judge(status, expect=expect, retry_after=after)
+    if row.word is Word.PERFORMED:
+        return {"status": status, "body": kept.text, "truncated": kept.truncated}
+    found = class_of_status(status, retry_after=after)
+    said = f"{request.shown} was answered with {status} ({found}) {plain(kept.text)}".rstrip()
+    if row.word is Word.UNKNOWN:
+        raise OutcomeUnknown(f"{said} ({row.source})", answer=str(status), error_class=found)
+    raise Declined(
+        said,
+        permanent=row.word is Word.DECLINED,
+        retry_after_s=seconds_of(after) if row.word is Word.LATER else None,
+        answer=str(status),
+        error_class=found,
+    )

@@ -6,6 +6,7 @@ backlog says is put into words here, for occurrences too.
 
 from __future__ import annotations
 
+from duly.core.calls import TASK
 from duly.core.runs import RunView
 from duly.core.schedules import Backlog, ScheduleRow, Source
 from duly.core.spoken import distance_text, instant_text, length_text
@@ -13,6 +14,11 @@ from duly.core.states import RunState, ScheduleState
 from duly.core.triggers import trigger_from_spec, upcoming
 from duly.core.verdicts import UNCOUNTED, VerdictRange
 from duly.core.why.evidence import HASTE, SHOWN, Explanation, Fleet
+
+
+def last_answer(run: RunView) -> str | None:
+    """Return the last word about a run's call (`answered 404: route not found`), if it made one."""
+    return run.progress.note if run.task == TASK and run.progress is not None else None
 
 
 def explain_schedule(
@@ -29,7 +35,9 @@ def explain_schedule(
     """
     headline, helps = schedule_standing(row, fleet)
     causes = [trigger_from_spec(row.definition.trigger).describe()]
-    if row.source is Source.PERSON:
+    if row.source is Source.PERSON and row.definition.task == TASK:
+        causes.append("it is a timer: no code declares it, and none takes it away")
+    elif row.source is Source.PERSON:
         by = f" by {row.by}" if row.by and row.state is ScheduleState.ACTIVE else ""
         causes.append(f"its definition is an edit{by}, and holds against code until given back")
         helps = [*helps, f"duly schedules give-back {row.name}"]
@@ -46,7 +54,9 @@ def explain_schedule(
 
 
 def _last(run: RunView, fleet: Fleet) -> str:
-    return fleet.brief(run) if run.state is RunState.RUNNING else run.state.value
+    told = fleet.brief(run) if run.state is RunState.RUNNING else run.state.value
+    answer = last_answer(run)
+    return told if answer is None else f"{told}; its call: {answer}"
 
 
 def schedule_standing(row: ScheduleRow, fleet: Fleet) -> tuple[str, list[str]]:

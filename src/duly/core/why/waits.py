@@ -48,6 +48,8 @@ def _sleep(run: RunView, name: str, known: Known, fleet: Fleet) -> Standing:
 def _event(run: RunView, name: str, known: Known, fleet: Fleet) -> Standing:
     limit = "" if run.wake_at is None else f";{_until(run, fleet)} at the latest"
     headline = f"waits for the event {name}"
+    if name.startswith(f"call/{run.id}/"):
+        headline = f"its call was started (202): waits for its target to say more ({name})"
     if known.event is None:
         told = f"{headline}, which nobody has emitted yet{limit}"
         return told, _late(run, fleet), [command("events", "emit", name), *_stop(run)]

@@ -1,0 +1,180 @@
+"""`duly timers` and `duly serve`: HTTP calls on a schedule, with no code deployed.
+
+Commands run in this process on a real SQLite file; one test has the real `duly serve` beside it.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from duly.cli.command import cli
+from duly.cli.faults import Fault, fault_of
+from tests.cli.prepared import Prepared
+from tests.cli.typed import living
+
+FILE = """\
+owner = "shop"
+
+[timers.pulse]
+every = "1h"
+url = "https://example.com/pulse"
+
+[timers.evening]
+cron = "0 1 * * *"
+tz = "Europe/Amsterdam"
+method = "POST"
+url = "https://example.com/evening"
+headers = { Authorization = "Bearer secret:SHOP" }
+json = { day = "today" }
+"""
+
+
+def fault(store: Prepared, *args: str) -> tuple[int, str]:
+    """Run a command that must fail; return its exit code and what it says."""
+    error = store.result(*args).exception
+    assert error is not None, args
+    found = fault_of(error)
+    return found.code, found.sentence
+
+
+def test_a_timer_is_added_shown_and_removed(store: Prepared) -> None:
+    said = store.out(
+        "timers", "add", "pulse", "--every", "1h", "--url", "https://example.com/{due}",
+        "--header", "X-Key: secret:SHOP", "--method", "post", "--json", '{"a": 1}',
+        "--expect", "2xx", "--completion", "10m",
+    )  # fmt: skip
+    assert said == "timer pulse: created\n"
+    [row] = store.json("timers", "list")
+    assert (row["name"], row["owner"], row["state"]) == ("pulse", "timers", "active")
+    assert row["call"]["headers"] == {"X-Key": "secret:SHOP"} and row["call"]["json"] == {"a": 1}
+    assert "POST https://example.com/{due}" in store.out("timers", "list")
+    assert "every 1h" in store.out("timers", "show", "pulse")
+    assert "it is a timer" in store.out("why", "pulse")
+    again = ("timers", "add", "pulse", "--every", "2h", "--url", "https://example.com/")
+    assert "--replace changes it" in fault(store, *again)[1]
+    assert store.out(*again, "--replace", "--dry-run") == "timer pulse: would be changed\n"
+    assert store.out(*again, "--replace") == "timer pulse: changed\n"
+    assert store.out("timers", "remove", "pulse", "--reason", "over") == "timer pulse is removed\n"
+    assert "already" in store.out("timers", "remove", "pulse", "--reason", "over")
+    assert store.json("timers", "list")[0]["state"] == "retired"
+
+
+def test_every_fault_of_a_timer_is_told_at_once(store: Prepared) -> None:
+    code, said = fault(
+        store, "timers", "add", "x", "--cron", "0 25 * * *", "--url", "https://[::1]/",
+        "--header", "Cookie: a=b", "--header", "nonsense", "--json", "{", "--expect", "2x",
+    )  # fmt: skip
+    lines = said.splitlines()
+    assert (code, lines[0]) == (2, "timer x has 6 faults; nothing was changed:")
+    for words in ("cron: ", "url: ", "loopback", "headers: ", "header: expected", "json: ",
+                  "expect: "):  # fmt: skip
+        assert any(words in line for line in lines[1:]), words
+    assert store.json("timers", "list") == []
+    code, said = fault(store, "timers", "show", "x")
+    assert code == 2 and "no timer is called 'x'" in said
+
+
+def test_a_file_is_applied_with_exact_counts(store: Prepared, tmp_path: Path) -> None:
+    file = tmp_path / "timers.toml"
+    file.write_text(FILE)
+    tried = store.out("timers", "apply", str(file), "--dry-run")
+    assert tried.endswith("would be 2 created, 0 changed, 0 revived, 0 same, 0 removed\n")
+    assert store.json("timers", "list") == []
+    applied = store.json("timers", "apply", str(file))
+    assert applied["counts"] == {"created": 2, "changed": 0, "revived": 0, "same": 0, "removed": 0}
+    assert applied["timers"] == {"pulse": "created", "evening": "created"}
+    file.write_text(FILE.split("[timers.evening]")[0].replace("1h", "2h"))
+    kept = store.out("timers", "apply", str(file))
+    assert kept == "changed   pulse\n0 created, 1 changed, 0 revived, 0 same, 0 removed\n"
+    pruned = store.out("timers", "apply", str(file), "--prune").splitlines()
+    assert pruned == ["removed   evening", "0 created, 0 changed, 0 revived, 1 same, 1 removed"]
+
+
+def test_a_bad_file_is_refused_whole_with_its_lines(store: Prepared, tmp_path: Path) -> None:
+    file = tmp_path / "timers.toml"
+    file.write_text(FILE.replace("every =", "evry =").replace("example.com/e", "10.0.0.1/e"))
+    code, said = fault(store, "timers", "apply", str(file))
+    assert code == 2 and "has 3 faults; nothing was changed" in said
+    assert "timers.toml:4: pulse.evry: no key of a timer is called 'evry'; did you mean 'every'?" \
+        in said  # fmt: skip
+    assert "timers.toml:11: evening.url: " in said and "private network" in said
+    assert store.json("timers", "list") == []
+    for path in (tmp_path / "gone.toml", tmp_path):
+        code, said = fault(store, "timers", "apply", str(path))
+        assert code == 2 and "cannot be read" in said
+
+
+# --- with the real thing --------------------------------------------------------------------
+
+
+class Target(http.server.BaseHTTPRequestHandler):
+    """Answers 404 to /gone and 200 to everything else, and records what came."""
+
+    seen: list[tuple[str, str, str]] = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        self.seen.append((self.path, self.headers["X-Key"], body))
+        self.send_response(404 if self.path == "/gone" else 200)
+        self.end_headers()
+        self.wfile.write(b"thanks")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def target() -> Iterator[int]:
+    Target.seen.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.slow
+def test_a_timer_made_at_run_time_calls_with_no_code_deployed(
+    tmp_path: Path, target: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = {"DULY_CALLS_ALLOW": f"127.0.0.1:{target}", "DULY_CALLS_PLAIN_HTTP": "1"}
+    (tmp_path / "timers.toml").write_text(
+        f"""
+        base = "http://127.0.0.1:{target}"
+        headers = {{ X-Key = "secret:SHOP" }}
+        [timers]
+        fine = {{ path = "/fine", cron = "0 1 * * *", method = "POST", template = "{{schedule}}" }}
+        gone = {{ path = "/gone", cron = "0 1 * * *", method = "POST", template = "{{run}}" }}
+        """
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def here(*args: str) -> Result:
+        return CliRunner().invoke(cli, args, env=env)
+
+    with living("serve", cwd=tmp_path, env=env | {"DULY_SECRET_SHOP": "s3cr3t"}) as serve:
+        serve.until("instance.started")
+        assert here("timers", "apply", "timers.toml").stdout.startswith("created   fine\n")
+        assert here("timers", "test", "fine").stdout == "timer fine answered 200\nthanks\n"
+        failed = here("timers", "test", "gone").exception
+        assert isinstance(failed, Fault) and "404 (route not found)" in failed.sentence
+        listed = json.loads(here("timers", "list", "-o", "json").stdout)
+        assert [one["last_answer"] for one in listed] == [
+            "answered 200: success", "answered 404: route not found"
+        ]  # fmt: skip
+        why = here("why", listed[1]["last_run"]).stdout
+        assert "answered 404: route not found" in why
+    assert [one[:2] for one in Target.seen] == [("/fine", "s3cr3t"), ("/gone", "s3cr3t")]
+    assert Target.seen[0][2] == "fine" and Target.seen[1][2] == listed[1]["last_run"]
+    everything = b"".join(one.read_bytes() for one in tmp_path.iterdir() if one.is_file())
+    assert b"secret:SHOP" in everything and b"s3cr3t" not in everything
+    assert "s3cr3t" not in serve.text
