@@ -8,11 +8,23 @@ from duly.app import DeclaredTask, Duly
 from duly.client import Backfill, Client, RunHandle
 from duly.core.effects import Address, EffectFilter
 from duly.core.expect import Expect
+from duly.core.restarts import RestartPolicy
 from duly.core.runs import Answer, Origin, Reuse, RunView
 from duly.core.states import EffectState, RunState, ScheduleState
 from duly.core.verdicts import Verdict, VerdictRange
-from duly.engine import Approval, Child, Context, Effect, Receipt, Window
+from duly.engine import (
+    Approval,
+    Child,
+    Context,
+    Effect,
+    Notice,
+    Receipt,
+    Supervisor,
+    Window,
+    beat,
+)
 from duly.errors import (
+    ChildFailed,
     ConfigError,
     DulyError,
     EnvironmentFailure,
@@ -35,6 +47,7 @@ __all__ = [
     "Approval",
     "Backfill",
     "Child",
+    "ChildFailed",
     "Client",
     "ConfigError",
     "Context",
@@ -48,15 +61,18 @@ __all__ = [
     "Expect",
     "InvalidValue",
     "NotPerformed",
+    "Notice",
     "Origin",
     "Receipt",
     "Refused",
+    "RestartPolicy",
     "Reuse",
     "RunHandle",
     "RunState",
     "RunView",
     "ScheduleState",
     "StoreUnavailable",
+    "Supervisor",
     "TooLate",
     "UnknownName",
     "UsageError",
@@ -66,4 +82,5 @@ __all__ = [
     "WorkCancelled",
     "WorkFailed",
     "__version__",
+    "beat",
 ]

@@ -131,6 +131,12 @@ class TooLate(NotPerformed):
     """The send deadline of an effect had passed before its first byte."""
 
 
+class ChildFailed(DulyError):
+    """A supervised child process ended otherwise than with exit code 0; the message says how."""
+
+    permanent = False
+
+
 class WorkCancelled(DulyError):
     """The run this code works for was cancelled, timed out, or taken away."""
 

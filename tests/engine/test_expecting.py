@@ -196,7 +196,7 @@ async def test_where_nothing_is_expected_nothing_is_asked(bench: Bench) -> None:
     await bench.ended(await bench.ask("work"))
     store.sent.clear()
     await bench.past(timedelta(minutes=10).total_seconds())
-    assert "runs" not in store.sent
+    assert store.sent.count("runs") <= 1, "the caretaker's look, after something was ready"
     assert await bench.client.incidents() == []
 
 

@@ -13,7 +13,7 @@ from duly import Duly, events
 from duly.core.fleet import Horizon, Instance, InstanceState
 from duly.engine.almanac import Almanac
 from duly.engine.roster import Roster
-from duly.engine.supervising import Supervisor
+from duly.engine.supervising import Supervising, own_policy
 from duly.errors import Refused, StoreUnavailable
 from duly.stores.base import Signal, WakeUp
 from simulation.ports import EPOCH
@@ -28,6 +28,12 @@ class Heard:
 
     def failed(self, loop: str, error: BaseException, in_a_row: int) -> None:
         self.words.append(f"failed {in_a_row} {type(error).__name__}")
+
+    def missed(self, loop: str, deadline_s: float, stack: str) -> None:
+        assert "in turn" in stack
+
+    def lingered(self, loop: str, stack: str) -> None:
+        self.words.append(f"{loop} lingered")
 
     def away(self, loop: str, error: BaseException) -> None:
         self.words.append("away")
@@ -91,7 +97,7 @@ def test_a_loop(course: str) -> None:
     @in_time
     async def check(bench: Bench) -> None:
         heard, loop = Heard(), Loop(*turns)
-        supervisor = Supervisor(bench.clock, heard)
+        supervisor = Supervising(bench.clock, heard, policy=own_policy(5))
         supervisor.start([loop])
         await bench.past(400)
         assert heard.words == words
@@ -105,7 +111,7 @@ def test_a_loop(course: str) -> None:
 @in_time
 async def test_a_loop_is_stopped_for_certain(bench: Bench) -> None:
     heard, loop = Heard(), Loop("hang")
-    supervisor = Supervisor(bench.clock, heard)
+    supervisor = Supervising(bench.clock, heard, policy=own_policy(5))
     supervisor.start([loop])
     await bench.past(1)
     assert supervisor.sound

@@ -29,22 +29,27 @@ from duly.app.declaring import (
     split_options,
     zone_of,
 )
+from duly.app.supervising import Supervised, declare
 from duly.app.tasks import DeclaredTask
 from duly.app.wiring import make_store
 from duly.client import Client
 from duly.config import Loaded, Settings, StoreKind, load_settings
 from duly.core.clock import Clock
+from duly.core.fleet import Health
 from duly.core.outbox import check_topic
+from duly.core.restarts import Length, RestartPolicy
 from duly.core.runs import Answer
 from duly.core.schedules import Definition
 from duly.core.tasks import Task
 from duly.engine import HostProcesses, SystemClock
+from duly.engine.turning import EVERY
 from duly.errors import InvalidValue, Refused, UsageError
 from duly.events import Bus
 from duly.outbound.base import Destination
 from duly.stores.base import Standing, Store
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
+Loop = TypeVar("Loop", bound=Callable[[], Any])
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
 
@@ -79,6 +84,8 @@ class Duly:
         self.tasks: dict[str, Task] = {}
         self.definitions: dict[str, Definition] = {}
         self.bindings: dict[str, Binding] = {}
+        self.supervised: dict[str, Supervised] = {}
+        self.health: Callable[[], Health] = lambda: Health(True, False, "starting")
         self._given: dict[str, object] = dict(settings or {})
         if store is not None:
             self._given["store"] = store
@@ -164,6 +171,43 @@ class Duly:
         if per_second < 1:
             raise InvalidValue.expected("per_second", "at least 1", per_second)
         self.bindings[topic] = Binding(to, per_second)
+
+    @overload
+    def supervise(self, fn: Loop, /) -> Loop: ...
+    @overload
+    def supervise(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        policy: RestartPolicy | None = None,
+        every: Length = EVERY,
+    ) -> Callable[[Loop], Loop]: ...
+    @overload
+    def supervise(
+        self,
+        fn: Loop,
+        /,
+        *,
+        name: str | None = None,
+        policy: RestartPolicy | None = None,
+        every: Length = EVERY,
+    ) -> Loop: ...
+    def supervise(self, fn: Any = None, /, **how: Any) -> Any:
+        """Run a function without arguments in every instance that works, under supervision.
+
+        As a decorator or a verb; returns the function. A call is a turn: when it returns, the
+        next comes after `every`; one that loops by itself calls `beat()`. A plain function runs
+        on a thread. One that fails or hangs too often in a row (`policy`) opens an incident, the
+        instance's work is handed back, and its process ends with 70. A store that is away counts
+        for nothing. Raises `InvalidValue`, or `UsageError` for a name that is taken.
+        """
+
+        def chosen(fn: Any) -> Any:
+            declare(self.supervised, fn, **how)
+            return fn
+
+        return chosen if fn is None else chosen(fn)
 
     async def emit(self, name: str, value: Any = None, *, by: str = "") -> Answer:
         """Say that something happened, once; runs that wait for it go on. Again: `already`."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from duly import events
 from duly.app.binding import checks, make_relays
+from duly.app.supervising import attach, part
 from duly.app.wiring import make_ports
 from duly.core.fleet import Health, Incident
 from duly.engine import Engine, Plan
@@ -63,18 +64,21 @@ async def work(app: Duly, *, queues: tuple[str, ...] | None = None) -> int:
         for relay in make_relays(app, lambda: engine.boot):
             engine.beside.append(relay)
             stack.push_async_callback(relay.stop)
-        return await _run(engine)
+        tripping, app.health = attach(app, engine), lambda: health(engine)
+        code = await _run(engine)
+        await part(app, tripping, code)
+        return code
 
 
 def serve_probes(app: Duly, engine: Engine) -> Callable[[], None]:
     """Serve probes if the settings ask for them; return what ends that."""
-    port = app.settings.engine.probes
+    port, host = app.settings.engine.probes, app.settings.engine.probes_host
     if not port:
         return lambda: None
     from duly.server.probes import Probes
 
     metrics = _metrics(app, engine)
-    probes = Probes(lambda: health(engine), metrics, port=port)
+    probes = Probes(lambda: health(engine), metrics, host=host, port=port)
     probes.start()
     return probes.stop
 

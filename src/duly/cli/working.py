@@ -28,6 +28,7 @@ import click
 from duly import events
 from duly.app import Duly
 from duly.cli.faults import UNREACHABLE, USAGE, Fault, tell
+from duly.cli.heralding import announced
 from duly.cli.loading import in_their_frames
 from duly.cli.narrating import Narrator, banner
 from duly.cli.session import APP_ENV, app_options, find_app, store_option
@@ -71,7 +72,7 @@ def _work(app: Duly, queues: str | None) -> None:
     tell_on(sys.stderr, settings.log)
     logs = Logs(monotonic=app.clock.monotonic, level=LEVELS[settings.log.level])
     logs.attach(app.bus)
-    _live(app, app.work(), logs.flush)
+    _live(app, announced(app.work(), lambda: app.health(), app.clock), logs.flush)
 
 
 @click.command()

@@ -125,9 +125,13 @@ class EngineSettings(_Room):
     )
     probes: int = setting(
         0,
-        "Port on loopback for /livez, /readyz and /metrics of a worker; 0: none.",
+        "Port for /livez, /readyz and /metrics of a worker; 0: none.",
         low=0,
         high=65_535,
+    )
+    probes_host: str = setting(
+        "127.0.0.1",
+        "Address on which they listen; an orchestrator that asks from outside needs 0.0.0.0.",
     )
     history: timedelta = setting(
         timedelta(days=30), "How long ended runs are kept.", low=timedelta(hours=1)

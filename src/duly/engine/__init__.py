@@ -9,6 +9,9 @@ from duly.engine.instance import Engine, Plan
 from duly.engine.keeper import ThreadKeeper
 from duly.engine.ports import Keeper, Ports, Processes
 from duly.engine.processes import HostProcesses
+from duly.engine.pulse import beat
+from duly.engine.supervising import Notice
+from duly.engine.supervisor import Supervisor
 
 __all__ = [
     "Approval",
@@ -19,11 +22,14 @@ __all__ = [
     "Engine",
     "HostProcesses",
     "Keeper",
+    "Notice",
     "Plan",
     "Ports",
     "Processes",
     "Receipt",
+    "Supervisor",
     "SystemClock",
     "ThreadKeeper",
     "Window",
+    "beat",
 ]

@@ -134,6 +134,7 @@ class Caretaking:
         self._minutes = self._turns = 0
         self.redeclare: Callable[[], Awaitable[None]] | None = None
         self.steady: Callable[[], timedelta] = lambda: RECENT
+        self.look_for_unserved: Callable[[], Awaitable[None]] | None = None
         self._fleet: frozenset[UUID] = frozenset()
         self._settled = False  # whether the schedules were checked for this fleet
 
@@ -155,6 +156,8 @@ class Caretaking:
         self._turns += 1
         if self._turns % 2 or not self._settled:
             await self._shelve()
+            if self.look_for_unserved is not None:
+                await self.look_for_unserved()
         await self._report_unknown()
         if self._turns % 10 == 1:
             self._almanac.fleet.set()

@@ -47,9 +47,10 @@ from duly.engine.ports import Keeper, Ports
 from duly.engine.reporting import Reporting
 from duly.engine.roster import Roster
 from duly.engine.settling import Settling
-from duly.engine.supervising import EXIT_GAVE_UP, Loop, Supervisor
+from duly.engine.supervising import EXIT_GAVE_UP, Loop, Supervising, own_policy
 from duly.engine.telling import Telling
 from duly.engine.threads import Threads
+from duly.engine.unserved import Unserved
 from duly.engine.watching import Presenting, Reaping, Watching
 from duly.errors import EnvironmentFailure, Refused
 from duly.events import Bus
@@ -92,7 +93,8 @@ class Engine:
         self.hands, self.almanac, self.roster = Hands(), Almanac(), Roster(self.boot)
         self.threads = Threads(plan.threads)
         self.lease = Lease(clock, self.hands, length=plan.lease, margin=plan.margin)
-        self.supervisor = Supervisor(clock, self.telling, threshold=plan.loop_failures)
+        policy = own_policy(plan.loop_failures)
+        self.supervisor = Supervising(clock, self.telling, policy=policy)
         self.keeping: Gathering[tuple[UUID, Note], Answer] = Gathering("keeping", self._keep)
         self.posting: Gathering[Entry, Posted] = Gathering("posting", store.post)
         self.attempts = Attempts(
@@ -175,6 +177,8 @@ class Engine:
             store, self.almanac, self.roster, clock=clock, telling=self.telling, keep=plan.keep
         )
         self.caretaking.steady = lambda: self.looking.steady
+        unserved = Unserved(store, self.telling, self.almanac, queues=plan.queues, tasks=plan.tasks)
+        self.caretaking.look_for_unserved = unserved.look
         tasks, zones = plan.tasks, plan.zones
         self.expecting = Expecting(
             store, tasks, zones, roster=self.roster, clock=clock, telling=self.telling
@@ -278,6 +282,10 @@ class Engine:
             )
         )
 
+    def here(self) -> tuple[str, int, str]:
+        """Return host name, pid, and the PID namespace: how this process is told to people."""
+        return self._ports.processes.here()
+
     async def _declare(self) -> None:
         definitions = self._plan.definitions
         if not definitions:
@@ -319,9 +327,8 @@ class Engine:
             return 0
         self.stopping, self.ready = True, False
         self.claiming.open = False
-        self.telling.emit(
-            events.InstanceStopping(boot=self.boot, reason="asked to", held=len(self.hands))
-        )
+        why = "a loop gave up" if self.supervisor.gave_up.is_set() else "asked to"
+        self.telling.emit(events.InstanceStopping(boot=self.boot, reason=why, held=len(self.hands)))
         for name in ("claiming", "firing", "promoting", "caretaking", "burying"):
             await self.supervisor.stop(name)
         self.hands.forget_claims()  # what they may have taken, `leave` hands back

@@ -35,6 +35,7 @@ from duly.engine.durable.work import CHANGED
 from duly.engine.hands import Holding
 from duly.engine.roster import Roster
 from duly.engine.telling import Telling
+from duly.engine.tripping import FAILING, TRIPPED, left_behind, quiet_since
 from duly.stores.base import Store
 
 FAILED, POISON, REFORM = "run.failed", "run.poison", "run.changed"
@@ -297,6 +298,8 @@ _OVER: Mapping[str, Callable[[Reporting, Incident], Awaitable[str | None]]] = {
     REFORM: Reporting._unparked,
     ASKED: Reporting._unparked,
     INTERRUPTED: Reporting._resumed,
+    TRIPPED: lambda self, one: quiet_since(self._store, one),
+    FAILING: lambda self, one: left_behind(self._store, one),
 }
 """How it is known that an incident is over; the answer says what became of it."""
 

@@ -128,6 +128,18 @@ class Telling:
             self._away_since = None
             self._bus.emit(events.StoreBack(away_s=away))
 
+    def missed(self, loop: str, deadline_s: float, stack: str) -> None:
+        """A turn of a loop takes longer than it may."""
+        _log.error(
+            "loop %s shows no sign of life for %g s; it stands at\n%s", loop, deadline_s, stack
+        )
+        self._bus.emit(events.LoopMissedDeadline(loop=loop, deadline_s=deadline_s))
+
+    def lingered(self, loop: str, stack: str) -> None:
+        """A loop did not end at a stop."""
+        _log.error("loop %s did not end when it was stopped; it stands at\n%s", loop, stack)
+        self._bus.emit(events.LoopLingered(loop=loop))
+
     def gave_up(self, loop: str, failures: int) -> None:
         """A loop failed too often in a row."""
         self._bus.emit(events.LoopGaveUp(loop=loop, failures=failures))

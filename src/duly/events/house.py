@@ -119,6 +119,13 @@ class LoopMissedDeadline(Event, frozen=True, kw_only=True, gc=False):
     deadline_s: float
 
 
+@event("loop.lingered", Level.ERROR)
+class LoopLingered(Event, frozen=True, kw_only=True, gc=False):
+    """A supervised loop did not end within the grace of a stop, which goes on without it."""
+
+    loop: str
+
+
 @event("loop.gave_up", Level.ERROR)
 class LoopGaveUp(Event, frozen=True, kw_only=True, gc=False):
     """A loop failed too often in a row: work is handed back, and the process ends with 70."""
