@@ -10,17 +10,22 @@ and nowhere else. Nothing in this module imports anything of Duly.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 
 LONGEST_MISNOMER = 200
 """Of a longer name only the beginning is compared with the names that there are."""
 
 
 class DulyError(Exception):
-    """The root. `permanent` says whether the same call can ever succeed unchanged."""
+    """The root. `permanent` says whether the same call can ever succeed unchanged.
+
+    `told` holds what a program may read of the message: `expected`, `got`, `nearest`.
+    """
 
     permanent = True
+    told: Mapping[str, str] = MappingProxyType({})
 
 
 # --- the caller's mistake -----------------------------------------------------------------
@@ -36,7 +41,9 @@ class InvalidValue(UsageError, ValueError):
     @classmethod
     def expected(cls, what: str, to_be: str, got: object) -> InvalidValue:
         """Build the message of the house pattern; `got` is shortened to 80 characters."""
-        return cls(f"expected {what} to be {to_be}, got {brief(got)}")
+        error = cls(f"expected {what} to be {to_be}, got {brief(got)}")
+        error.told = {"expected": f"{what} to be {to_be}", "got": brief(got)}
+        return error
 
 
 class UnknownName(UsageError, LookupError):
@@ -45,7 +52,12 @@ class UnknownName(UsageError, LookupError):
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
         """Build the message: the kind of thing, the name that came, the nearest names."""
-        return cls(f"no {kind} is called {brief(name)}{nearest(name, known)}")
+        names = list(known)
+        error = cls(f"no {kind} is called {brief(name)}{nearest(name, names)}")
+        close = get_close_matches(name[:LONGEST_MISNOMER], sorted(names), n=1, cutoff=0.6)
+        error.told = {"expected": f"a {kind}", "got": brief(name)}
+        error.told |= {"nearest": close[0]} if close else {}
+        return error
 
 
 class Refused(UsageError):

@@ -194,7 +194,6 @@ REFUSED: list[tuple[Given, list[str]]] = [
     (Given({"lease": "13s"}), ["engine.lease", "2 × engine.renewal + engine.margin (13s)", "13s"]),
     (Given({"takeover_grace": "15s"}), ["engine.takeover_grace", "shorter than engine.lease"]),
     (Given({"history": "401d"}), ["engine.key_retention", "engine.history (401d)", "400d"]),
-    (Given({"server_host": "0.0.0.0"}), ["server.token", "'0.0.0.0'"]),
     (Given({"server_token": "short"}), ["server.token", "24 characters"]),
 ]
 

@@ -44,7 +44,9 @@ COMMANDS = st.sampled_from(
         "schedules retire {} --reason {}", "schedules trigger {}", "effects list --run {}",
         "effects list --task {}", "effects show {} {} {}", "effects show {}",
         "effects resolve {} {} {} --performed --reason {}", "events emit {} --value {}",
-        "outbox", "incidents", "instances -o json", "cron explain {}", "cron explain 5 --tz {}",
+        "outbox", "keys create {} --role viewer --scope {}", "keys create k --role {} --expires {}",
+        "keys revoke {} --reason {} --by {}", "incidents", "instances -o json", "cron explain {}",
+        "cron explain 5 --tz {}",
         "cron explain {} --seconds last --count 2", "config check --store {}", "config {}", "{} {}",
     ]
 )  # fmt: skip

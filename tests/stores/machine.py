@@ -34,7 +34,7 @@ from tests.stores.world import T0, ident, instance
 SAME_TWICE = frozenset(
     "register renew leave take_over come_back enqueue end cancel unpark revive declare edit"
     " give_back move orphan open_incident close_incident keep emit fork outgoing relayed prove"
-    "".split()
+    " add_key use_key revoke_key note_change settle_change".split()
 )
 """Verbs whose second sending must leave every row as the first did."""
 
@@ -342,7 +342,7 @@ class Agreement(LastingRules):
     @rule(wanted=drawn.definitions(), fresh=st.booleans(), resend=again)
     def edit(self, wanted: Definition, fresh: bool, resend: bool) -> None:
         row = self.model.t.schedules.get(wanted.name)
-        revision = row.revision if row is not None and fresh else 1
+        revision = 1 if not fresh else 0 if row is None else row.revision
         self.send("edit", resend, wanted, by="bob", reason="so", revision=revision)
 
     @rule(name=drawn.names, resend=again)

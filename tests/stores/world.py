@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from duly.core.access import ApiKey, Change, Role
 from duly.core.effects import DEADLINE, Address, Author, Confirm, Entry, Intend, Posted
 from duly.core.fleet import Instance, Proof, TakenOver
 from duly.core.ids import uuid7
@@ -48,6 +49,18 @@ def instance(boot: UUID, tasks: Sequence[str] = ("t",)) -> Instance:
         version="1",
         tasks=tuple(tasks),
     )
+
+
+def api_key(one: UUID, **how: Any) -> ApiKey:
+    """A key of the API; its hash is made of its id."""
+    digest = one.hex * 2
+    return ApiKey(id=one, digest=digest, hint="duly_a", name="k", role=Role.VIEWER, **how)
+
+
+def change(one: UUID, **how: Any) -> Change:
+    """A line of the audit, as it is noted."""
+    asked = {"tenant": "default", "by": "key k", "key": None, "subject": "s"} | how
+    return Change(id=one, action="schedules.pause", asked='{"reason":"so"}', **asked)
 
 
 def minutely(name: str = "s", **how: Any) -> Definition:

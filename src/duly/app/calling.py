@@ -38,7 +38,7 @@ from duly.core.effects import Address, Sending
 from duly.core.steps import MOST_WORDS, of_call, token_step
 from duly.core.zones import zone
 from duly.engine import Context
-from duly.engine.clock import new_token
+from duly.engine.clock import draw_secret
 from duly.errors import InvalidValue, NotPerformed
 from duly.outbound.base import CallFailed, OutcomeUnknown, Unsendable
 from duly.outbound.secrets import Secrets
@@ -184,7 +184,7 @@ class _Made:
         known, answer = await ctx.work.recall_step(ANSWERED, _remembered)
         if known:
             return dict(answer)
-        token = new_token()
+        token = draw_secret().hex()
         # Its hash is kept before it goes out: whoever is called may answer at once.
         digest = sha256(token.encode()).hexdigest()
         await ctx.step(token_step(ctx.attempt), lambda: digest)

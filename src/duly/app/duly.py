@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, Unpack, overload
 
 from duly.app.binding import Binding
 from duly.app.declaring import (
@@ -47,6 +47,9 @@ from duly.errors import InvalidValue, Refused, UsageError
 from duly.events import Bus
 from duly.outbound.base import Destination
 from duly.stores.base import Standing, Store
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 Loop = TypeVar("Loop", bound=Callable[[], Any])
@@ -306,6 +309,18 @@ class Duly:
                 root.removeHandler(handler)
 
         return end
+
+    def asgi(self) -> ASGIApp:
+        """Return the REST API as an ASGI application, to be served alone or mounted in another.
+
+        It is closed by default: without a key (`duly keys create`) everything but `/livez` and
+        `/readyz` answers 401. Mounted, the store is opened at the first request; with
+        `async with app` in your own lifespan it is also closed when you stop. Raises
+        `ConfigError` when the extra `server` is not installed.
+        """
+        from duly.app.serving import make_asgi
+
+        return make_asgi(self)
 
     async def work(self, *, queues: Sequence[str] | None = None) -> int:
         """Be an instance of the fleet until cancelled; returns the exit code.

@@ -50,7 +50,7 @@ def worker(file: str | None, app_spec: str | None, store: str | None, queues: st
 
     FILE may be given in place of --app.
     """
-    _work(find_app(_one_of(file, app_spec), store, needed_for="duly worker"), queues)
+    _work(find_app(one_of(file, app_spec), store, needed_for="duly worker"), queues)
 
 
 @click.command()
@@ -80,7 +80,7 @@ def _work(app: Duly, queues: str | None) -> None:
 @app_options
 def dev(file: str | None, app_spec: str | None, store: str | None) -> None:
     """Run FILE with everything in one process, on SQLite, and say what happens."""
-    app = find_app(_one_of(file, app_spec), store, needed_for="duly dev")
+    app = find_app(one_of(file, app_spec), store, needed_for="duly dev")
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s"
     )
@@ -88,7 +88,7 @@ def dev(file: str | None, app_spec: str | None, store: str | None) -> None:
     _live(app, _develop(app), lambda: None)
 
 
-def _one_of(file: str | None, app_spec: str | None) -> str | None:
+def one_of(file: str | None, app_spec: str | None) -> str | None:
     """Return what names the application: the argument beats the variable, not the flag."""
     if file is None:
         return app_spec

@@ -14,6 +14,7 @@ from duly.config.rooms import (
     ServerSettings,
     Settings,
     StoreSettings,
+    is_loopback,
     settings_table,
 )
 from duly.config.specs import SettingDoc
@@ -30,6 +31,7 @@ __all__ = [
     "StoreKind",
     "StoreSettings",
     "StoreUrl",
+    "is_loopback",
     "load_settings",
     "mask_url",
     "parse_store_url",

@@ -19,7 +19,7 @@ from duly.config.urls import StoreUrl, parse_store_url
 from duly.core.durations import format_duration
 from duly.core.fleet import PRESENT
 from duly.core.targets import Rules
-from duly.errors import ConfigError, InvalidValue, brief
+from duly.errors import ConfigError, InvalidValue
 
 # `setting` returns a dataclass field, whose default is immutable.
 # ruff: noqa: RUF009
@@ -196,7 +196,7 @@ class ServerSettings(_Room):
 
     host: str = setting(
         "127.0.0.1",
-        "Address to listen on; one that is not loopback demands a token.",
+        "Address to listen on; one that is not loopback demands a key or a token.",
         short="server_host",
     )
     port: int = setting(
@@ -204,7 +204,7 @@ class ServerSettings(_Room):
     )
     token: str = setting(
         "",
-        "What callers must present as a bearer token; none: loopback only.",
+        "A bearer token that may do everything, beside the keys of `duly keys`.",
         short="server_token",
         secret=True,
     )
@@ -213,8 +213,6 @@ class ServerSettings(_Room):
         self._check("server")
         if self.token and len(self.token) < TOKEN_LENGTH:
             raise expected("server.token", f"at least {TOKEN_LENGTH} characters long", "***")
-        if not self.token and not _is_loopback(self.host):
-            raise expected("server.token", f"set when server.host is {brief(self.host)}", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +281,8 @@ def settings_table() -> list[SettingDoc]:
     return [spec.doc() for spec in SPECS.values()]
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine only."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

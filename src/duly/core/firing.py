@@ -37,7 +37,15 @@ from duly.core.instants import (
     trigger_of,
 )
 from duly.core.runs import NewRun, Origin
-from duly.core.schedules import Backlog, CatchUpMode, Definition, Overlap, ScheduleRow, Source
+from duly.core.schedules import (
+    PEOPLE,
+    Backlog,
+    CatchUpMode,
+    Definition,
+    Overlap,
+    ScheduleRow,
+    Source,
+)
 from duly.core.states import PLACE, Place, RunState, ScheduleState
 from duly.core.triggers import (
     occurrences_between,
@@ -210,6 +218,13 @@ def first_row(definition: Definition, owner: str, now: datetime) -> ScheduleRow:
         next_fire=next_fire(definition, now),
         created_at=now,
         changed_at=now,
+    )
+
+
+def made_row(definition: Definition, by: str, reason: str, now: datetime) -> ScheduleRow:
+    """Return the row of a schedule that a person makes: due from `now` on, and no code's."""
+    return msgspec.structs.replace(
+        first_row(definition, PEOPLE, now), source=Source.PERSON, by=by, reason=reason
     )
 
 

@@ -73,6 +73,10 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(canonical).hexdigest()[:16]
 
 
+PEOPLE = "people"
+"""Owner of schedules that no code declares: people made them."""
+
+
 class Source(StrEnum):
     """Who wrote the revision that holds."""
 

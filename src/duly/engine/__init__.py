@@ -1,7 +1,7 @@
 """What happens next: firing, claiming, leases, attempts, and noticing who died."""
 
 from duly.core.clock import Clock
-from duly.engine.clock import SystemClock
+from duly.engine.clock import SystemClock, draw_secret
 from duly.engine.context import Child, Context, Window
 from duly.engine.durable.performing import Effect, Receipt
 from duly.engine.durable.work import Approval
@@ -32,4 +32,5 @@ __all__ = [
     "ThreadKeeper",
     "Window",
     "beat",
+    "draw_secret",
 ]

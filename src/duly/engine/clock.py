@@ -58,9 +58,9 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-def new_token() -> str:
-    """Return 256 random bits as text, from the system's own source: nobody can guess it."""
-    return secrets.token_urlsafe(32)
+def draw_secret() -> bytes:
+    """Return 32 bytes that nobody can guess, from the system's source: for keys and tokens."""
+    return secrets.token_bytes(32)
 
 
 _monotonic: Callable[[], float] = (

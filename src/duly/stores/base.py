@@ -34,6 +34,7 @@ from duly.core.runs import Answer, Ending, Enqueued, NewRun, RunFilter, RunView
 from duly.core.schedules import Backlog, Declared, Definition, ScheduleRow
 from duly.core.states import ScheduleVerb
 from duly.core.verdicts import VerdictRange
+from duly.stores.access import Access
 from duly.stores.lasting import DEFAULT_LEASE as DEFAULT_LEASE
 from duly.stores.lasting import Lasting
 from duly.stores.presence import DEFAULT_GRACE as DEFAULT_GRACE
@@ -107,7 +108,7 @@ class Retention(msgspec.Struct, frozen=True):
     keys: timedelta = timedelta(days=400)
 
 
-class Store(Lasting, Protocol):
+class Store(Lasting, Access, Protocol):
     """What is remembered. One object per process; verbs may be called from one event loop."""
 
     name: str  # for people: the URL without secrets
@@ -340,6 +341,10 @@ class Store(Lasting, Protocol):
         """Return how many runs stand in each state (ended ones: as far as kept)."""
         ...
 
+    async def queues(self) -> dict[str, dict[str, int]]:
+        """Return, for each queue with live runs, how many are `ready`, `running` and `later`."""
+        ...
+
     # --- schedules ------------------------------------------------------------------------
 
     async def declare(
@@ -371,6 +376,7 @@ class Store(Lasting, Protocol):
     ) -> Answer:
         """Replace the definition of a schedule by a person's, if `revision` still holds.
 
+        Revision 0 makes one that is not there; what a person made, no code need carry.
         `stale` when another edit was first; `already` when the definition is the same.
         """
         ...

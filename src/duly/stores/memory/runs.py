@@ -371,6 +371,16 @@ class RunVerbs:
                 counted[state.value] = counted.get(state.value, 0) + 1
         return counted
 
+    async def queues(self) -> dict[str, dict[str, int]]:
+        counted: dict[str, dict[str, int]] = {}
+        standing = [(row.queue, "ready") for row in self.t.ready.values()]
+        standing += [(self.t.run[run].asked.queue, "running") for run in self.t.held]
+        standing += [(self.t.run[run].asked.queue, "later") for run in self.t.later]
+        for queue, place in standing:
+            of_queue = counted.setdefault(queue, {"ready": 0, "running": 0, "later": 0})
+            of_queue[place] += 1
+        return counted
+
     def _view(self, run: UUID, *, attempts: bool) -> RunView:
         identity, state = self.t.run[run], self.t.state_of(run)
         assert state is not None, "a run with an identity is somewhere"

@@ -19,6 +19,7 @@ from duly.core.firing import (
     activated,
     first_row,
     last_run_of,
+    made_row,
     plan_drain,
     plan_firing,
     plan_settle,
@@ -128,6 +129,10 @@ class ScheduleVerbs(RunVerbs):
         now: datetime | None = None,
     ) -> Answer:
         at, row = self._now(now), self.t.schedules.get(definition.name)
+        if row is None and revision == 0:
+            self.t.schedules[definition.name] = made_row(definition, by, reason, at)
+            self.t.tell(Signal.DUE)
+            return Answer.DONE
         if row is None:
             return Answer.UNKNOWN
         if row.digest == definition.digest():

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from duly.core.access import ApiKey, Change
 from duly.core.effects import Address, Effect, Line
 from duly.core.fleet import Incident, Instance
 from duly.core.outbox import Message
@@ -122,6 +123,8 @@ class Tables:
         self.relays: dict[str, tuple[UUID, datetime]] = {}  # topic: who relays it, until when
         self.effects: dict[Address, Effect] = {}
         self.audit: list[Line] = []
+        self.api_keys: dict[UUID, ApiKey] = {}
+        self.changes: dict[UUID, Change] = {}
         self.generation = 1
         self.listeners: list[Callable[[WakeUp], None]] = []
 
@@ -307,6 +310,8 @@ class Tables:
             },
             "effects": {str(address): _plain(one) for address, one in self.effects.items()},
             "audit": [_plain(one) for one in self.audit],
+            "api_keys": {str(i): _plain(one) for i, one in self.api_keys.items()},
+            "changes": {str(i): _plain(one) for i, one in self.changes.items()},
             "incidents": sorted((_plain(one) for one in self.incidents), key=repr),
             "generation": self.generation,
         }

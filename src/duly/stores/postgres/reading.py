@@ -39,6 +39,12 @@ class ReadVerbs(Ground):
     async def counts(self) -> dict[str, int]:
         return {state: count for state, count in await self._fetch(COUNTS)}
 
+    async def queues(self) -> dict[str, dict[str, int]]:
+        counted: dict[str, dict[str, int]] = {}
+        for queue, place, count in await self._fetch(QUEUES):
+            counted.setdefault(queue, {"ready": 0, "running": 0, "later": 0})[place] = count
+        return counted
+
 
 def _attempt(row: Any) -> Attempt:
     epoch, boot, started_at, ended_at, outcome, detail = row
@@ -142,4 +148,12 @@ select state, sum(n)::bigint from (
   union all select state, count(*) from duly_later group by state
   union all select state, count(*) from duly_ended group by state) c
 where n > 0 group by state order by state
+"""
+
+QUEUES = """
+select queue, 'ready', count(*)::int from duly_ready group by queue
+union all select r.queue, 'running', count(*)::int from duly_held h
+  join duly_run r on r.id = h.id group by r.queue
+union all select r.queue, 'later', count(*)::int from duly_later l
+  join duly_run r on r.id = l.id group by r.queue
 """

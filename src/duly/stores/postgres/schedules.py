@@ -18,6 +18,7 @@ from duly.core.firing import (
     LastRun,
     activated,
     first_row,
+    made_row,
     plan_settle,
     plan_unblock,
     revise,
@@ -88,7 +89,13 @@ class ScheduleVerbs(Ground):
         now: datetime | None = None,
     ) -> Answer:
         async def work(unit: Unit) -> Answer:
+            if revision == 0:  # two that make the same schedule at once: one after the other
+                await unit.fetch("select pg_advisory_xact_lock(hashtext('duly declare'))")
             rows = await lock(unit, [definition.name])
+            if not rows and revision == 0:
+                await put(unit, [made_row(definition, by, reason, unit.now)])
+                unit.tell(Signal.DUE)
+                return Answer.DONE
             if not rows:
                 return Answer.UNKNOWN
             row = rows[0]

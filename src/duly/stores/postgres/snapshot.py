@@ -15,6 +15,7 @@ from duly.core.fleet import Instance
 from duly.core.runs import Attempt
 from duly.core.states import RunState, RunVerb
 from duly.stores.memory.tables import Ended, Held, Identity, Key, Later, Ready
+from duly.stores.postgres.access import CHANGE, KEY, api_key_of, change_of
 from duly.stores.postgres.entries import AUDIT_COLUMNS, effect_of, line_of, where_clause
 from duly.stores.postgres.fleet import INSTANCES, instance_of
 from duly.stores.postgres.housekeeping import incident_of
@@ -132,10 +133,14 @@ async def _lasting(conn: asyncpg.Connection) -> dict[str, Any]:
 
 async def _ledger(conn: asyncpg.Connection) -> dict[str, Any]:
     effects = [effect_of(row) for row in await conn.fetch(*where_clause(EVERY_EFFECT))]
+    keys = [api_key_of(row) for row in await conn.fetch(f"select {KEY} from duly_api_key")]
+    changed = [change_of(row) for row in await conn.fetch(f"select {CHANGE} from duly_change")]
     lines = await conn.fetch(f"select {AUDIT_COLUMNS} from duly_effect_line order by number")
     return {
         "effects": {str(one.address): _plain(one) for one in effects},
         "audit": [_plain(line_of(row)) for row in lines],
+        "api_keys": {str(one.id): _plain(one) for one in keys},
+        "changes": {str(one.id): _plain(one) for one in changed},
     }
 
 

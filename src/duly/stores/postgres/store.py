@@ -15,6 +15,7 @@ from typing import Any
 from duly.errors import InvalidValue
 from duly.stores.base import DEFAULT_GRACE, LeaseLine, Presence, Standing, WakeUp
 from duly.stores.postgres import migrate, standing
+from duly.stores.postgres.access import AccessVerbs
 from duly.stores.postgres.border import border
 from duly.stores.postgres.claim import ClaimVerbs
 from duly.stores.postgres.connection import Address, Pool
@@ -59,6 +60,7 @@ class PostgresStore(
     OutboxVerbs,
     LedgerVerbs,
     SweepVerbs,
+    AccessVerbs,
 ):
     """`Store` on PostgreSQL. `url` as asyncpg takes it; tables live in `schema`.
 

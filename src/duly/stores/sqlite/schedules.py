@@ -20,6 +20,7 @@ from duly.core.firing import (
     activated,
     first_row,
     last_run_of,
+    made_row,
     plan_drain,
     plan_firing,
     plan_settle,
@@ -148,6 +149,10 @@ def edit(
 ) -> Answer:
     """Replace a definition by a person's; see `Store.edit`."""
     at, row = tx.now(now), get(tx, definition.name)
+    if row is None and revision == 0:
+        put(tx, made_row(definition, by, reason, at))
+        tx.tell(Signal.DUE)
+        return Answer.DONE
     if row is None:
         return Answer.UNKNOWN
     if row.digest == definition.digest():

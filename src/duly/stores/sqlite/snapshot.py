@@ -13,6 +13,7 @@ import msgspec
 from duly.core.states import RunState
 from duly.core.steps import Event
 from duly.stores.memory.tables import Ended, Held, Identity, Key, Later, Ready
+from duly.stores.sqlite.access import change_rows, key_rows
 from duly.stores.sqlite.fleet import instance_rows
 from duly.stores.sqlite.housekeeping import incident_rows
 from duly.stores.sqlite.ledger import effect_rows, line_rows
@@ -145,4 +146,6 @@ def _effects(tx: Tx) -> dict[str, Any]:
     return {
         "effects": {str(one.address): _plain(one) for one in effect_rows(tx, "")},
         "audit": [_plain(one) for one in line_rows(tx, "order by number")],
+        "api_keys": {str(one.id): _plain(one) for one in key_rows(tx, "")},
+        "changes": {str(one.id): _plain(one) for one in change_rows(tx, "")},
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+from duly.core.access import ApiKey, Change, ChangeFilter
 from duly.core.effects import Address, Effect, EffectFilter, Entry, Line, Posted
 from duly.core.fleet import Claim, Horizon, Incident, Instance, Proof, Renewal, TakenOver
 from duly.core.outbox import Message, Outgoing
@@ -36,9 +37,8 @@ from duly.stores.base import (
     Standing,
     WakeUp,
 )
-from duly.stores.sqlite import claim as claims
-from duly.stores.sqlite import endings as attempts
 from duly.stores.sqlite import (
+    access,
     enqueue,
     fleet,
     guest,
@@ -53,6 +53,8 @@ from duly.stores.sqlite import (
     views,
     waits,
 )
+from duly.stores.sqlite import claim as claims
+from duly.stores.sqlite import endings as attempts
 from duly.stores.sqlite import notes as memory
 from duly.stores.sqlite.file import checked_path, refuse_network
 from duly.stores.sqlite.line import SqliteLine
@@ -280,6 +282,9 @@ class _Runs(_Fleet):
     async def counts(self) -> dict[str, int]:
         return await self._read(views.counts)
 
+    async def queues(self) -> dict[str, dict[str, int]]:
+        return await self._read(views.queues)
+
 
 class _Lasting(_Runs):
     """The verbs of what outlasts an attempt."""
@@ -340,7 +345,43 @@ class _Lasting(_Runs):
         return await self._write(lambda tx: ledger.sweep(tx, limit, now))
 
 
-class SqliteStore(_Lasting):
+class _Access(_Lasting):
+    """The verbs of access."""
+
+    async def add_key(self, key: ApiKey, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: access.add_key(tx, key, now))
+
+    async def key_of(self, digest: str) -> ApiKey | None:
+        return await self._read(lambda tx: access.key_of(tx, digest))
+
+    async def keys(self) -> list[ApiKey]:
+        return await self._read(lambda tx: access.key_rows(tx, "order by id desc"))
+
+    async def use_key(self, key: UUID, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: access.use_key(tx, key, now))
+
+    async def revoke_key(
+        self, key: UUID, *, by: str, reason: str, now: datetime | None = None
+    ) -> Answer:
+        return await self._write(
+            lambda tx: access.revoke_key(tx, key, by=by, reason=reason, now=now)
+        )
+
+    async def note_change(self, change: Change, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: access.note_change(tx, change, now))
+
+    async def settle_change(
+        self, change: UUID, *, outcome: str, after: str | None, now: datetime | None = None
+    ) -> Answer:
+        return await self._write(
+            lambda tx: access.settle_change(tx, change, outcome=outcome, after=after, now=now)
+        )
+
+    async def changes(self, where: ChangeFilter) -> list[Change]:
+        return await self._read(lambda tx: access.changes(tx, where))
+
+
+class SqliteStore(_Access):
     """`Store` on one SQLite file; `clock` gives aware UTC; without it, SQLite's own counts."""
 
     async def declare(

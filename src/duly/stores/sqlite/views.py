@@ -96,6 +96,21 @@ def counts(tx: Tx) -> dict[str, int]:
     return dict(rows)
 
 
+def queues(tx: Tx) -> dict[str, dict[str, int]]:
+    """Return the live runs of each queue by place; see `Store.queues`."""
+    rows = tx.all(
+        """select queue, 'ready', count(*) from duly_ready group by queue
+        union all select r.queue, 'running', count(*) from duly_held h
+            join duly_run r on r.id = h.id group by r.queue
+        union all select r.queue, 'later', count(*) from duly_later l
+            join duly_run r on r.id = l.id group by r.queue"""
+    )
+    counted: dict[str, dict[str, int]] = {}
+    for queue, place, count in rows:
+        counted.setdefault(queue, {"ready": 0, "running": 0, "later": 0})[place] = count
+    return counted
+
+
 def attempt_of(row: Row) -> Attempt:
     """Build a past attempt from (epoch, boot, started_at, ended_at, outcome, detail)."""
     epoch, boot, started_at, ended_at, outcome, detail = row

@@ -1,0 +1,191 @@
+"""What a route works with: the ground, the caller, and a line of the audit for every change.
+
+`Room` makes routes; a route cannot be made without the right it asks for, and its caller is
+measured against it before anything else of the request is looked at. `Desk.changing` notes a
+change before it is tried and settles it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Depends, Request
+
+from duly.client import Client
+from duly.core.access import HOUSE, Caller, Change, Denied, Right, denied, kept, owns
+from duly.core.spoken import last_line
+from duly.errors import DulyError, EnvironmentFailure
+from duly.server.api import bounds
+from duly.server.api.patience import Patience
+from duly.server.api.ports import Books, Ground
+from duly.server.api.problems import Problems, documented
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+OWN_TENANT = frozenset({"audit", "keys"})
+"""Rooms whose rows carry a tenant. All other rows belong to the tenant `HOUSE`."""
+
+
+@dataclass
+class Entry:
+    """What is said of a change once it was done."""
+
+    outcome: str = "done"
+    after: object = None
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One request's view of the house."""
+
+    ground: Ground
+    caller: Caller
+    root: str  # where the API is mounted
+
+    def path_of(self, thing: str) -> str:
+        """Return where a thing of the API is found by whoever called."""
+        return f"{self.root}/api/v1/{thing}"
+
+    @property
+    def client(self) -> Client:
+        """The verbs of programs."""
+        return self.ground.client()
+
+    @property
+    def books(self) -> Books:
+        """Keys, the audit, and a few looks."""
+        return self.ground.books()
+
+    @asynccontextmanager
+    async def changing(
+        self, action: str, subject: str, *, why: str = "", before: object = None, asked: object
+    ) -> AsyncIterator[Entry]:
+        """Note a change, let it be tried, and settle what came of it.
+
+        Without the note nothing is tried. When the settling fails, or this process dies, the line
+        stays without an outcome: it is not known, and not guessed.
+        """
+        line = Change(
+            id=self.ground.clock.new_id(),
+            tenant=self.caller.tenant,
+            by=self.caller.by,
+            key=self.caller.key,
+            action=action,
+            subject=subject,
+            why=why,
+            before=_text(before),
+            asked=_text(asked),
+        )
+        await self.books.note_change(line)
+        entry = Entry()
+        try:
+            yield entry
+        except EnvironmentFailure:
+            raise
+        except (DulyError, Problems) as error:
+            await self._settle(line, f"refused: {last_line(str(error))}", None)
+            raise
+        await self._settle(line, entry.outcome, entry.after)
+
+    async def _settle(self, line: Change, outcome: str, after: object) -> None:
+        text = None if after is None else _text(after)
+        try:
+            await self.books.settle_change(line.id, outcome=outcome, after=text)
+        except EnvironmentFailure:
+            return  # what was done is done; the line says that nobody wrote down what came of it
+
+
+def _text(document: object) -> str:
+    return kept(msgspec.json.encode(document, enc_hook=str).decode())
+
+
+async def desk_of(request: Request) -> Desk:
+    """Return what a route works with. A coroutine: a plain function would cost a thread."""
+    root = request.scope.get("root_path", "")
+    return Desk(request.app.state.ground, request.state.caller, root)
+
+
+AtDesk = Annotated[Desk, Depends(desk_of)]
+
+
+class Room:
+    """One room of the API: its routes, each with the right it asks for.
+
+    `named` is the path's parameter that scopes may name.
+    """
+
+    def __init__(self, name: str, *, named: str | None = None, prefix: str | None = None) -> None:
+        self._name, self._named = name, named
+        tags: list[str | Enum] = [name]
+        self.router = APIRouter(prefix=f"/{name}" if prefix is None else prefix, tags=tags)
+
+    def get(self, path: str, right: Right = Right.READ, **how: Any) -> Callable[[Fn], Fn]:
+        """Make a route that only looks."""
+        return self._route("GET", path, right, how)
+
+    def post(self, path: str, right: Right, **how: Any) -> Callable[[Fn], Fn]:
+        """Make a route that changes something."""
+        return self._route("POST", path, right, how)
+
+    def put(self, path: str, right: Right, **how: Any) -> Callable[[Fn], Fn]:
+        """Make a route that replaces something."""
+        return self._route("PUT", path, right, how)
+
+    def delete(self, path: str, right: Right, **how: Any) -> Callable[[Fn], Fn]:
+        """Make a route that takes something away."""
+        return self._route("DELETE", path, right, how)
+
+    def _route(
+        self, method: str, path: str, right: Right, how: dict[str, Any]
+    ) -> Callable[[Fn], Fn]:
+        problems = documented(*how.pop("problems", ()))
+        responses = {**problems, **how.pop("responses", {})}
+        return self.router.api_route(
+            path,
+            methods=[method],
+            dependencies=[Depends(self._measure(right))],
+            responses=responses,
+            openapi_extra={"x-duly-right": right.value, "x-duly-room": self._name},
+            **how,
+        )
+
+    def _measure(self, right: Right) -> Callable[[Request], Awaitable[None]]:
+        async def measure(request: Request) -> None:
+            named = self._named and request.path_params.get(self._named)
+            name = bounds.name_of(named) if named else None
+            authorise(request, right, room=self._name, name=name)
+
+        return measure
+
+
+def authorise(request: Request, right: Right, *, room: str, name: str | None) -> None:
+    """Let a caller pass, or raise `Problems`; who is refused often is answered later."""
+    caller: Caller = request.state.caller
+    why = denied(caller, right, room=room, name=name)
+    if why is None and room not in OWN_TENANT and not owns(caller, HOUSE):
+        why = Denied.TENANT
+    if why is None:
+        return
+    patience: Patience = request.app.state.patience
+    clock = request.app.state.ground.clock
+    wait_s = patience.failed(f"key {caller.key}", clock.monotonic())
+    if wait_s:
+        headers = {"Retry-After": str(wait_s)}
+        said = f"this key was refused too often; the next is listened to in {wait_s} s"
+        raise Problems(429, "too-many-failures", said, headers=headers)
+    raise Problems(403, "forbidden", _told(why, caller, right, room))
+
+
+def _told(why: Denied, caller: Caller, right: Right, room: str) -> str:
+    match why:
+        case Denied.ROLE:
+            return f"expected a key with the right to {right}, got the role {caller.role}"
+        case Denied.SCOPE:
+            return f"expected a key whose scopes cover this of {room}, got others"
+        case _:
+            return f"expected a key of the tenant that owns {room}, got one of {caller.tenant}"

@@ -1,0 +1,187 @@
+"""The fleet as others see it: instances, queues, incidents, and why anything is as it is.
+
+Only looks, but for closing an incident. Closing by hand says that a person has dealt with it; what
+is still wrong opens another.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from fastapi import Query
+from pydantic import BaseModel, Field, StrictStr
+
+from duly.core.access import Right
+from duly.core.fleet import PRESENT, Incident, Instance, InstanceState
+from duly.errors import UnknownName
+from duly.server.api.desk import AtDesk, Room
+from duly.server.api.shapes import (
+    Asked,
+    Changed,
+    Explained,
+    Page,
+    Paging,
+    Reason,
+    Shown,
+    after,
+    page_of,
+)
+
+instances = Room("instances")
+queues = Room("queues")
+incidents = Room("incidents")
+why = Room("why")
+
+
+class InstanceShown(BaseModel):
+    """One process of the fleet. `standing` is `absent` when it has not been seen for 90 s."""
+
+    boot: UUID
+    name: str
+    host: str
+    pid: int
+    owner: str
+    version: str
+    tasks: list[str]
+    state: InstanceState
+    standing: str
+    started_at: Shown | None
+    seen_at: Shown | None
+    lease_until: Shown | None
+    held: int
+    reason: str | None
+
+
+class InstanceQuery(Paging):
+    """Which instances; without `every` those that are there."""
+
+    every: bool = False
+
+
+class QueueShown(BaseModel):
+    """A queue with live runs: how many can be claimed, run now, or wait for something."""
+
+    name: str
+    ready: int
+    running: int
+    later: int
+
+
+class IncidentShown(BaseModel):
+    """Something a person should know."""
+
+    kind: str
+    subject: str
+    severity: str
+    summary: str
+    opened_at: Shown | None
+    closed_at: Shown | None
+    evidence: dict[str, str]
+
+
+class IncidentQuery(Paging):
+    """Which incidents; without `every` those that are open."""
+
+    every: bool = False
+
+
+class Closing(Asked):
+    """Which incident is dealt with, and how."""
+
+    kind: Annotated[StrictStr, Field(min_length=1, max_length=200)]
+    subject: Annotated[StrictStr, Field(min_length=1, max_length=1000)]
+    reason: Reason
+
+
+class WhyQuery(Asked):
+    """The thing that is asked about."""
+
+    thing: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+@instances.get("", summary="List instances")
+async def list_instances(
+    desk: AtDesk, where: Annotated[InstanceQuery, Query()]
+) -> Page[InstanceShown]:
+    """Instances, newest first."""
+    rows = await desk.client.instances()
+    here = (InstanceState.LIVE, InstanceState.STOPPING)
+    rows = [one for one in rows if where.every or one.state in here]
+    found = after(rows, where.cursor, where.limit, place=_boot)
+    now = await desk.books.clock()
+    return page_of(found, where.limit, show=lambda one: _instance(one, now), place=_boot)
+
+
+def _boot(one: Instance) -> str:
+    return str(one.boot)
+
+
+def _instance(one: Instance, now: datetime) -> InstanceShown:
+    here = one.state in (InstanceState.LIVE, InstanceState.STOPPING)
+    absent = here and (one.seen_at is None or one.seen_at < now - PRESENT)
+    standing = "absent" if absent else one.state.value
+    return InstanceShown(**msgspec.structs.asdict(one), standing=standing)
+
+
+@queues.get("", summary="List queues")
+async def list_queues(desk: AtDesk, where: Annotated[Paging, Query()]) -> Page[QueueShown]:
+    """Queues with live runs, by name, and how many stand where."""
+    counted = await desk.books.queues()
+    shown = [QueueShown(name=name, **counted[name]) for name in sorted(counted)]
+    found = after(shown, where.cursor, where.limit, place=_queue)
+    return page_of(found, where.limit, show=lambda one: one, place=_queue)
+
+
+def _queue(one: QueueShown) -> str:
+    return one.name
+
+
+@incidents.get("", summary="List incidents")
+async def list_incidents(
+    desk: AtDesk, where: Annotated[IncidentQuery, Query()]
+) -> Page[IncidentShown]:
+    """Incidents, newest first; the newest 1,000 can be paged through."""
+    rows = await desk.client.incidents(only_open=not where.every)
+    found = after(rows, where.cursor, where.limit, place=_incident)
+    return page_of(
+        found,
+        where.limit,
+        show=lambda one: IncidentShown(**msgspec.structs.asdict(one)),
+        place=_incident,
+    )
+
+
+def _incident(one: Incident) -> str:
+    opened = one.opened_at.isoformat() if one.opened_at else ""
+    return f"{opened} {one.kind} {one.subject}"[:250]
+
+
+@incidents.post("/close", Right.OPERATE, summary="Close an incident", problems=(404,))
+async def close_incident(desk: AtDesk, said: Closing) -> Changed:
+    """Close the open incident of a kind and subject; the reason stays with it."""
+    subject = f"{said.kind} {said.subject}"
+    rows = await desk.client.incidents()
+    mine = [one for one in rows if (one.kind, one.subject) == (said.kind, said.subject)]
+    if not mine:
+        raise UnknownName.of(
+            "open incident", subject, [f"{one.kind} {one.subject}" for one in rows]
+        )
+    async with desk.changing(
+        "incidents.close", subject, why=said.reason, before=mine[0].evidence, asked=None
+    ) as entry:
+        note = f"{said.reason} ({desk.caller.by})"
+        closed = await desk.books.close_incident(said.kind, said.subject, note=note)
+        entry.outcome = "done" if closed else "already"
+    return Changed(outcome=entry.outcome)
+
+
+@why.get("", summary="Say why a thing is as it is", problems=(404,))
+async def explain(desk: AtDesk, where: Annotated[WhyQuery, Query()]) -> Explained:
+    """Why: of a run's id or the beginning of it, a schedule, `schedule@occurrence`, or an effect.
+
+    An effect is named `TASK NAME KEY`, parted by spaces.
+    """
+    return Explained(**msgspec.to_builtins(await desk.ground.explain(where.thing)))
