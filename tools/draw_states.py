@@ -10,13 +10,14 @@ import re
 import sys
 from pathlib import Path
 
-from duly.core.states import EFFECT_MOVES, RUN_MOVES, SCHEDULE_MOVES, diagram
+from duly.core.states import BREAKER_MOVES, EFFECT_MOVES, RUN_MOVES, SCHEDULE_MOVES, diagram
 
 PAGE = Path(__file__).parent.parent / "docs" / "design.md"
 DRAWINGS = {
     "run": diagram(RUN_MOVES),
     "schedule": diagram(SCHEDULE_MOVES),
     "effect": diagram(EFFECT_MOVES),
+    "breaker": diagram(BREAKER_MOVES),
 }
 
 

@@ -6,11 +6,12 @@ minor versions; everything else is a room of the house and may move without noti
 
 from duly.app import DeclaredTask, Duly
 from duly.client import Backfill, Client, RunHandle
+from duly.core.breakers import Breaker
 from duly.core.effects import Address, EffectFilter
 from duly.core.expect import Expect
 from duly.core.restarts import RestartPolicy
 from duly.core.runs import Answer, Origin, Reuse, RunView
-from duly.core.states import EffectState, RunState, ScheduleState
+from duly.core.states import BreakerState, EffectState, RunState, ScheduleState
 from duly.core.verdicts import Verdict, VerdictRange
 from duly.engine import (
     Approval,
@@ -24,6 +25,7 @@ from duly.engine import (
     beat,
 )
 from duly.errors import (
+    BreakerOpen,
     ChildFailed,
     ConfigError,
     DulyError,
@@ -46,6 +48,9 @@ __all__ = [
     "Answer",
     "Approval",
     "Backfill",
+    "Breaker",
+    "BreakerOpen",
+    "BreakerState",
     "Child",
     "ChildFailed",
     "Client",

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from duly import events
+from duly.core.breakers import BreakerFilter, BreakerLine, BreakerRow, check_move
 from duly.core.clock import Clock
 from duly.core.effects import (
     Address,
@@ -31,7 +32,7 @@ from duly.core.outbox import Outgoing
 from duly.core.rules import check_key
 from duly.core.runs import Answer, NewRun, Origin, Reuse, RunFilter, RunView
 from duly.core.schedules import Definition, ScheduleRow
-from duly.core.states import ENDS, RunState, ScheduleVerb
+from duly.core.states import ENDS, BreakerVerb, RunState, ScheduleVerb
 from duly.core.steps import Event, Memory, approval, check_name
 from duly.core.tasks import Task
 from duly.core.triggers import occurrences_between, previous_at_or_before
@@ -259,6 +260,29 @@ class Client(TimerVerbs):
             near = await self._store.effects(EffectFilter(task=address.task, limit=1000))
             raise UnknownName.of("effect", str(address), [str(one.address) for one in near])
         return row
+
+    async def breakers(self, where: BreakerFilter) -> list[BreakerRow]:
+        """Return what is known of targets, by name."""
+        return await self._store.breakers(where)
+
+    async def breaker(self, name: str, changes: int = 50) -> tuple[BreakerRow, list[BreakerLine]]:
+        """Return what is known of a target, and its latest changes; or raise `UnknownName`."""
+        row = await self._store.breaker(name)
+        if row is None:
+            known = await self._store.breakers(BreakerFilter())
+            raise UnknownName.of("breaker", name, [one.name for one in known])
+        return row, await self._store.breaker_lines(name, changes)
+
+    async def move_breaker(self, name: str, verb: BreakerVerb, *, by: str, why: str) -> Answer:
+        """Force a breaker open or closed, resume it, or let the next call probe."""
+        answer = await self._store.breaker_move(check_move(name, by, why), verb, by=by, why=why)
+        if answer is Answer.UNKNOWN:
+            await self.breaker(name)  # raises, with the nearest one
+        if answer is Answer.IMPOSSIBLE:
+            raise Refused(f"{verb.value} is not possible: the breaker {name} is closed")
+        if answer is Answer.DONE:
+            self._bus.emit(events.BREAKER_EVENTS[verb](breaker=name, by=by, reason=why))
+        return answer
 
     async def audit(self, address: Address) -> list[Line]:
         """Return what became of an effect beyond its plain performing."""

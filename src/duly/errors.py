@@ -11,6 +11,7 @@ and nowhere else. Nothing in this module imports anything of Duly.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from types import MappingProxyType
 
@@ -105,6 +106,19 @@ class StoreMismatch(EnvironmentFailure):
     """The store's schema is older or newer than this code; the message names the command."""
 
     permanent = True
+
+
+class BreakerOpen(EnvironmentFailure):
+    """A call was held back: its target is broken. Nothing was sent.
+
+    `since` says since when, `rest` how long until a call may try; nothing raised here is counted.
+    """
+
+    def __init__(
+        self, message: str, *, breaker: str, since: datetime | None, rest: timedelta
+    ) -> None:
+        super().__init__(message)
+        self.breaker, self.since, self.rest = breaker, since, rest
 
 
 # --- our bug ------------------------------------------------------------------------------

@@ -10,11 +10,14 @@ import pytest
 
 from duly.core.runs import ENDING_VERBS
 from duly.core.states import (
+    BREAKER_MOVES,
     EFFECT_MOVES,
     ENDS,
     PLACE,
     RUN_MOVES,
     SCHEDULE_MOVES,
+    BreakerState,
+    BreakerVerb,
     EffectState,
     EffectVerb,
     Place,
@@ -32,6 +35,15 @@ TABLES: dict[str, tuple[Moves, type[StrEnum], type[StrEnum], StrEnum]] = {
     "run": (RUN_MOVES, RunState, RunVerb, RunState.READY),
     "schedule": (SCHEDULE_MOVES, ScheduleState, ScheduleVerb, ScheduleState.ACTIVE),
     "effect": (EFFECT_MOVES, EffectState, EffectVerb, EffectState.NONE),
+    "breaker": (BREAKER_MOVES, BreakerState, BreakerVerb, BreakerState.CLOSED),
+}
+LOOPS = {
+    (RunState.WAITING, RunVerb.WAIT),  # from one wait into another
+    (BreakerState.HALF_OPEN, BreakerVerb.PROBE),  # from one probe to the next
+    # A person's word holds from then on, where the state stays as it is.
+    (BreakerState.OPEN, BreakerVerb.FORCE_OPEN),
+    (BreakerState.CLOSED, BreakerVerb.FORCE_CLOSE),
+    (BreakerState.CLOSED, BreakerVerb.RESUME),
 }
 every_table = pytest.mark.parametrize("name", TABLES)
 
@@ -64,7 +76,7 @@ def test_every_state_can_be_reached(name: str) -> None:
 def test_no_verb_leads_nowhere_from_where_it_stands(name: str) -> None:
     moves, _, _, _ = TABLES[name]
     loops = {(s, v) for s, row in moves.items() for v, after in row.items() if after is s}
-    assert loops <= {(RunState.WAITING, RunVerb.WAIT)}  # from one wait into another
+    assert loops <= LOOPS
 
 
 def test_every_live_run_can_reach_an_end() -> None:

@@ -5,8 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from duly.core.states import RunVerb, ScheduleVerb
-from duly.events import EVENTS, FIELDS, RUN_EVENTS, SCHEDULE_EVENTS, Event, event_table
+from duly.core.states import BreakerVerb, RunVerb, ScheduleVerb
+from duly.events import (
+    BREAKER_EVENTS,
+    EVENTS,
+    FIELDS,
+    RUN_EVENTS,
+    SCHEDULE_EVENTS,
+    Event,
+    event_table,
+)
 from duly.events.base import event
 
 KINDS = list(EVENTS.values())
@@ -18,6 +26,8 @@ IRREGULAR = {
     "trip": "tripped",
     "reset": "reset",
     "skip": "skipped",
+    "force_open": "forced_open",
+    "force_close": "forced_closed",
 }
 
 
@@ -33,6 +43,11 @@ def test_every_verb_of_a_run_has_its_event(verb: RunVerb) -> None:
 @pytest.mark.parametrize("verb", ScheduleVerb)
 def test_every_verb_of_a_schedule_has_its_event(verb: ScheduleVerb) -> None:
     assert SCHEDULE_EVENTS[verb].name == f"schedule.{past(verb)}"
+
+
+@pytest.mark.parametrize("verb", BreakerVerb)
+def test_every_verb_of_a_breaker_has_its_event(verb: BreakerVerb) -> None:
+    assert BREAKER_EVENTS[verb].name == f"breaker.{past(verb)}"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

@@ -27,6 +27,7 @@ from duly.stores.base import Retention
 from duly.stores.memory import MemoryStore
 from tests.stores import drawn
 from tests.stores.drawn import Attempted, again, boots, claim_ids, claims, runs
+from tests.stores.machine_breakers import BreakerRules
 from tests.stores.machine_lasting import LastingRules
 from tests.stores.promises import Promises
 from tests.stores.world import T0, ident, instance
@@ -34,12 +35,13 @@ from tests.stores.world import T0, ident, instance
 SAME_TWICE = frozenset(
     "register renew leave take_over come_back enqueue end cancel unpark revive declare edit"
     " give_back move orphan open_incident close_incident keep emit fork outgoing relayed prove"
+    " breaker_calls breaker_tell breaker_move"
     " add_key use_key revoke_key note_change settle_change".split()
 )
 """Verbs whose second sending must leave every row as the first did."""
 
 
-class Agreement(LastingRules):
+class Agreement(LastingRules, BreakerRules):
     """Two stores in step. Subclasses say how the other one is made."""
 
     def __init__(self) -> None:

@@ -19,9 +19,11 @@ from duly.core.fleet import Claim, Instance, InstanceState
 from duly.core.runs import Answer, Ending, Enqueued, NewRun, Reuse
 from duly.stores.memory import MemoryStore
 from duly.stores.memory.tables import Held, Key, Tables
+from tests.stores import planted_breakers as breakers
 from tests.stores import planted_lasting as lasting
 from tests.stores.contract import (
     test_ahead,
+    test_breakers,
     test_children,
     test_claim,
     test_deaths,
@@ -215,6 +217,11 @@ CAUGHT_BY_CONTRACT: list[tuple[type[MemoryStore], Check]] = [
     (lasting.SweepsTheLiving, test_effects.test_the_sweep_doubts_what_is_not_live_any_more),
     (lasting.DecidesBackwards, test_effects.test_a_batch_is_decided_in_order),
     (lasting.ForgetsDoubts, test_effects.test_only_what_is_done_and_long_over_is_forgotten),
+    (breakers.LetsTwoProbe, test_breakers.test_one_of_all_who_ask_becomes_the_probe),
+    (breakers.CountsResends, test_breakers.test_a_telling_that_is_sent_again_counts_once),
+    (breakers.BelievesAnyProbe, test_breakers.test_only_the_leased_probe_closes_it),
+    (breakers.ClosesInSilence, test_breakers.test_whoever_waits_goes_on_when_it_closes),
+    (breakers.TellsNobody, test_breakers.test_an_incident_lasts_from_the_opening_to_the_closing),
 ]
 
 
@@ -236,6 +243,7 @@ async def test_the_contract_catches(planted: type[MemoryStore], check: Check) ->
         lasting.KeepsForAnyone,
         lasting.ResendsOnIntend,
         lasting.MissesWhatCameFirst,
+        breakers.LetsTwoProbe,
     ],
 )
 def test_the_machine_catches(planted: type[MemoryStore]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from duly.core.runs import Answer
@@ -17,7 +18,7 @@ async def make() -> MemoryStore:
 
 
 async def test_the_model_keeps_its_contract() -> None:
-    assert await check_store(make) >= 12
+    assert await check_store(make) >= 13
 
 
 class Forgetful(MemoryStore):
@@ -45,11 +46,19 @@ class Eager(MemoryStore):
         return await super().promote(limit, **how)
 
 
+class Crowded(MemoryStore):
+    async def breaker_calls(self, boot: Any, asks: Any, **how: Any) -> Any:
+        for name, row in self.t.breakers.items():
+            self.t.breakers[name] = msgspec.structs.replace(row, probe=None)
+        return await super().breaker_calls(boot, asks, **how)
+
+
 BROKEN: dict[Callable[..., MemoryStore], str] = {
     Forgetful: "the same claim again",
     Unfenced: "is stale",
     Merciless: "forgiven",
     Eager: "before its delay",
+    Crowded: "one probe at a time",
 }
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, Literal, TypedDict, TypeVar
 
+from duly.core.breakers import Breaker, check_breaker
 from duly.core.durations import parse_duration
 from duly.core.expect import Expect
 from duly.core.firing import check_definition
@@ -31,7 +32,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}\Z", re.ASCII)
 class TaskOptions(TypedDict, total=False):
     """How a task runs, and what is expected of it.
 
-    `limit` is (key, how many at once in the whole fleet).
+    `limit` is (key, how many at once in the whole fleet). `breaker` names the target that the task
+    calls: while the target is broken, runs wait and spend no retry.
     """
 
     retries: int
@@ -43,6 +45,7 @@ class TaskOptions(TypedDict, total=False):
     limit: tuple[str, int] | None
     expires_after: Duration | None
     expect: Expect | None
+    breaker: str | Breaker | None
 
 
 class ScheduleOptions(TypedDict, total=False):
@@ -104,7 +107,16 @@ def make_task(fn: Callable[..., Any], name: str | None, options: Mapping[str, An
         limit=most,
         expires_after=None if expires is None else parse_duration(expires, what="expires_after"),
         expect=expect,
+        breaker=_breaker(options.get("breaker")),
     )
+
+
+def _breaker(given: object) -> Breaker | None:
+    if isinstance(given, str):
+        return Breaker(check_breaker(given))
+    if not isinstance(given, Breaker | None):
+        raise InvalidValue.expected("breaker", "a name, or a Breaker(...)", given)
+    return given
 
 
 def _retry(options: Mapping[str, Any]) -> RetryPolicy:

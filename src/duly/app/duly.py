@@ -34,6 +34,7 @@ from duly.app.tasks import DeclaredTask
 from duly.app.wiring import make_store
 from duly.client import Client
 from duly.config import Loaded, Settings, StoreKind, load_settings
+from duly.core.breakers import Breaker, check_breaker
 from duly.core.clock import Clock
 from duly.core.fleet import Health
 from duly.core.outbox import check_topic
@@ -41,7 +42,7 @@ from duly.core.restarts import Length, RestartPolicy
 from duly.core.runs import Answer
 from duly.core.schedules import Definition
 from duly.core.tasks import Task
-from duly.engine import HostProcesses, SystemClock
+from duly.engine import Gate, HostProcesses, SystemClock
 from duly.engine.turning import EVERY
 from duly.errors import InvalidValue, Refused, UsageError
 from duly.events import Bus
@@ -94,6 +95,7 @@ class Duly:
             self._given["store"] = store
         self._loaded: Loaded | None = None
         self._store: Store | None = None
+        self._gate: Gate | None = None
         self._kept = False  # whether the store outlives its closing: it is not ours, or forgets
         self._openings = 0
 
@@ -228,7 +230,7 @@ class Duly:
         if self._openings:
             raise Refused("the store is open; configure before that")
         self._given.update({name: value for name, value in given.items() if value is not None})
-        self._loaded = self._store = None
+        self._loaded = self._store = self._gate = None
 
     @property
     def loaded(self) -> Loaded:
@@ -252,7 +254,29 @@ class Duly:
 
     def use(self, store: Store) -> None:
         """Use a store that was made elsewhere: tests do."""
-        self._store, self._kept = store, True
+        self._store, self._kept, self._gate = store, True, None
+
+    @property
+    def gate(self) -> Gate:
+        """The breakers as this process sees them, on this application's store."""
+        if self._gate is None:
+            self._gate = Gate(self.store, self.clock, emit=self.bus.emit)
+            self.store.listen(self._gate.hear)
+        return self._gate
+
+    def breaker(self, breaker: str | Breaker) -> AbstractAsyncContextManager[None]:
+        """Guard a call of your own: `async with app.breaker("smtp"): ...`.
+
+        Raises `BreakerOpen` before the call while the target is broken; an error that says so is
+        counted, for the whole fleet. A name stands for what a task declared under it, else for a
+        `Breaker` of the defaults.
+        """
+        if isinstance(breaker, str):
+            known = (one.breaker for one in self.tasks.values() if one.breaker is not None)
+            same = (one for one in known if one.name == breaker)
+            breaker = next(same, None) or Breaker(check_breaker(breaker))
+        check_breaker(breaker.name)
+        return self.gate.guard(breaker, self.name)
 
     @property
     def client(self) -> Client:
@@ -278,7 +302,7 @@ class Duly:
         if self._openings == 0 and self._store is not None:
             await self._store.close()
             if not self._kept:
-                self._store = None  # a store that was closed is not opened again
+                self._store = self._gate = None  # a store that was closed is not opened again
 
     async def __aenter__(self) -> Duly:
         await self.open()

@@ -1,9 +1,10 @@
 """Gathering evidence: from what a person names to what `core.why` says about it.
 
 A thing is a run's id or the beginning of it (8 characters at least), a schedule's name,
-`schedule@occurrence`, or an effect as `task name key`. An occurrence without an offset is read on
-the clocks of the schedule's zone, and a bare date means the only occurrence of that day. Only
-reads; a store that moves between two reads gives an answer of that moment, never an error.
+`schedule@occurrence`, an effect as `task name key`, or a breaker as `breaker:name`. An occurrence
+without an offset is read on the clocks of the schedule's zone, and a bare date means the only
+occurrence of that day. Only reads; a store that moves between two reads gives an answer of that
+moment, never an error.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from duly.core.spoken import instant_text
 from duly.core.states import RunState
 from duly.core.tasks import Task
 from duly.core.triggers import occurrences_between
+from duly.core.tripping import WAITS
 from duly.core.verdicts import VerdictRange
 from duly.core.why import Explanation, Fleet, OccurrenceEvidence
 from duly.core.zones import Zone, zone
@@ -52,6 +54,8 @@ class Explaining:
         """Explain what `thing` names; raise `UnknownName` or `InvalidValue`."""
         if is_effect(thing):
             return await self.effect(Address.of(thing))
+        if thing.startswith(WAITS):
+            return await self.breaker(thing.removeprefix(WAITS))
         name, at, when = thing.partition("@")
         if at:
             row = await self._row(name)
@@ -61,6 +65,8 @@ class Explaining:
             return await self.schedule(row_or_none)
         if _RUN.match(thing):
             return await self.run(await find_run(self._store, thing))
+        if await self._store.breaker(thing) is not None:
+            return await self.breaker(thing)
         await self._row(thing)
         raise AssertionError("a schedule that is not there raises")
 
@@ -88,6 +94,11 @@ class Explaining:
         known = await Recalling(self._store).effect(address)
         told_in = UTC if known.author is None else await self._place(known.author)
         return why.explain_effect(known, await self._fleet(told_in))
+
+    async def breaker(self, name: str) -> Explanation:
+        """Explain a breaker; one of which nothing is known is closed."""
+        row, lines = await self._store.breaker(name), await self._store.breaker_lines(name)
+        return why.explain_breaker(name, row, lines, await self._fleet(UTC))
 
     async def _fleet_of(self, view: RunView) -> Fleet:
         told_in = await self._place(view)

@@ -11,10 +11,12 @@ from uuid import UUID
 
 import msgspec
 
+from duly.core.breakers import BreakerRow
 from duly.core.effects import Address, Effect, EffectFilter
 from duly.core.runs import RunView
 from duly.core.states import EffectState, RunState
 from duly.core.steps import APPROVAL, UNCERTAIN, Event, Memory, StepKind, of_effect, of_event
+from duly.core.tripping import WAITS
 from duly.core.why import EffectKnown, Known
 from duly.stores.base import Store
 
@@ -37,6 +39,7 @@ class Recalling:
             effects=await self._effects(view),
             event=await self._event(view),
             children=await self._children(view, memory),
+            breaker=await self._breaker(view),
             asked=await self._asked(view),
         )
 
@@ -86,6 +89,10 @@ class Recalling:
         name = _after(of_event(""), view)
         found = [] if name is None else await self._store.happened([name])
         return found[0] if found else None
+
+    async def _breaker(self, view: RunView) -> BreakerRow | None:
+        name = _after(WAITS, view)
+        return None if name is None else await self._store.breaker(name)
 
     async def _asked(self, view: RunView) -> str | None:
         """Return the name of the approval that a parked run waits for, as its incident has it."""

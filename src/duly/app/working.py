@@ -44,6 +44,7 @@ def make_plan(app: Duly, queues: tuple[str, ...] | None, resources: object) -> P
         stop_grace=chosen.stop_grace,
         loop_failures=chosen.loop_failures,
         resources=resources,
+        gate=app.gate,
         topics=checks(app),
         keep=Retention(chosen.history, chosen.history_last, chosen.key_retention),
     )

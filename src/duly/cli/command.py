@@ -15,6 +15,7 @@ import click
 from duly import __version__
 from duly.cli import (
     asking,
+    breakers,
     config,
     cron,
     db,
@@ -53,6 +54,7 @@ for _command in (
     timers.timers,
     runs.runs,
     effects.effects,
+    breakers.breakers,
     happening.events,
     happening.outbox,
     fleet.incidents,

@@ -1,4 +1,4 @@
-"""Which states a run, a schedule and an effect may be in, and every move between them.
+"""Which states a run, a schedule, an effect and a breaker may be in, and every move between them.
 
 Two rules. (1) Every move is a row of a table here; `advance` raises on any other. (2) A verb
 names the move everywhere: in the store's method, the event, the log line, the API and the
@@ -202,6 +202,41 @@ EFFECT_MOVES: Mapping[EffectState, Mapping[EffectVerb, EffectState]] = {
     _E.INTENDED: {_EV.CONFIRM: _E.DONE, _EV.WITHDRAW: _E.NONE, _EV.DOUBT: _E.UNCERTAIN},
     _E.UNCERTAIN: {_EV.CONFIRM: _E.DONE, _EV.CLEAR: _E.NONE, _EV.WITHDRAW: _E.NONE},
     _E.DONE: {},
+}
+
+
+class BreakerState(StrEnum):
+    """Whether calls to a target may pass."""
+
+    CLOSED = "closed"  # they pass
+    OPEN = "open"  # they do not
+    HALF_OPEN = "half_open"  # one leased call at a time may try
+
+
+class BreakerVerb(StrEnum):
+    """What moves a breaker; the last three, and `probe` ahead of time, are a person's."""
+
+    TRIP = "trip"  # too many failures of the target
+    PROBE = "probe"  # a pause is over: one call may try, under a lease
+    CLOSE = "close"  # the probes succeeded
+    REOPEN = "reopen"  # a probe failed, or told nothing: another pause
+    FORCE_OPEN = "force_open"  # stays open until somebody says otherwise
+    FORCE_CLOSE = "force_close"  # stays closed, whatever fails
+    RESUME = "resume"  # closed, with nothing counted; the rules hold again
+
+
+_B, _BV = BreakerState, BreakerVerb
+_SAID = {_BV.FORCE_OPEN: _B.OPEN, _BV.FORCE_CLOSE: _B.CLOSED, _BV.RESUME: _B.CLOSED}
+
+BREAKER_MOVES: Mapping[BreakerState, Mapping[BreakerVerb, BreakerState]] = {
+    _B.CLOSED: {_BV.TRIP: _B.OPEN, **_SAID},
+    _B.OPEN: {_BV.PROBE: _B.HALF_OPEN, **_SAID},
+    _B.HALF_OPEN: {
+        _BV.PROBE: _B.HALF_OPEN,  # the lease of the one before ended without an answer
+        _BV.CLOSE: _B.CLOSED,
+        _BV.REOPEN: _B.OPEN,
+        **_SAID,
+    },
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from duly.core.breakers import Breaker
 from duly.core.expect import Expect
 from duly.core.rules import MAX_PAYLOAD, RetryPolicy, check_payload
 from duly.errors import InvalidValue, UsageError, one_line
@@ -35,6 +36,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 0
     expires_after: timedelta | None = None
     expect: Expect | None = None
+    breaker: Breaker | None = None
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind a call's arguments to names and encode them; raise `InvalidValue` if they misfit."""

@@ -1,6 +1,7 @@
 """What happens next: firing, claiming, leases, attempts, and noticing who died."""
 
 from duly.core.clock import Clock
+from duly.engine.breaking import Gate
 from duly.engine.clock import SystemClock, draw_secret
 from duly.engine.context import Child, Context, Window
 from duly.engine.durable.performing import Effect, Receipt
@@ -20,6 +21,7 @@ __all__ = [
     "Context",
     "Effect",
     "Engine",
+    "Gate",
     "HostProcesses",
     "Keeper",
     "Notice",

@@ -21,11 +21,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from duly.core.breakers import breaker_for
 from duly.core.clock import Clock
 from duly.core.rules import MAX_PAYLOAD
 from duly.core.runs import Ending
 from duly.core.states import RunVerb
 from duly.core.tasks import Task
+from duly.core.tripping import WAITS
+from duly.engine.breaking import Gate
 from duly.engine.context import Context, Facts
 from duly.engine.durable.services import Services
 from duly.engine.durable.waiting import Suspended
@@ -33,7 +36,7 @@ from duly.engine.durable.work import Work
 from duly.engine.hands import Holding
 from duly.engine.synchronous import SyncContext
 from duly.engine.threads import Threads
-from duly.errors import DulyError, InvalidValue, NotPerformed, WorkCancelled
+from duly.errors import BreakerOpen, DulyError, InvalidValue, NotPerformed, WorkCancelled
 
 MAX_ERROR = 8000
 """Characters of an error that are kept: the end of it, where the cause stands."""
@@ -61,7 +64,9 @@ class Attempts:
         zones: Mapping[str, tzinfo],
         services: Services | None = None,
         resources: Any = None,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate
         self._services = services
         self._tasks, self._clock, self._threads, self._zones = tasks, clock, threads, zones
         self._slots, self._resources = slots, resources
@@ -170,7 +175,9 @@ class Attempts:
             arguments = task.decode(holding.claimed.args)
             if task.context is not None:
                 arguments[task.context] = context = self._context(holding, Context)
-            if task.timeout is None:
+            if task.breaker is not None:
+                result = await self._guarded(holding, task, arguments)
+            elif task.timeout is None:
                 result = await task.fn(**arguments)
             else:
                 result = await self._timed(task.fn(**arguments), task.timeout)
@@ -195,6 +202,20 @@ class Attempts:
                 sealing.cancel()
                 return None
         return sealing.result()
+
+    async def _guarded(self, holding: Holding, task: Task, arguments: dict[str, Any]) -> Any:
+        """Call a task's function, if its target is not broken; what comes of it is counted."""
+        async with self._guard(holding, task):
+            if task.timeout is None:
+                return await task.fn(**arguments)
+            return await self._timed(task.fn(**arguments), task.timeout)
+
+    def _guard(self, holding: Holding, task: Task) -> contextlib.AbstractAsyncContextManager[None]:
+        claimed = holding.claimed
+        breaker = breaker_for(task.breaker, claimed.task, claimed.schedule)
+        if breaker is None or self._gate is None:
+            return contextlib.nullcontext()
+        return self._gate.guard(breaker, claimed.task, lambda: holding.blame)
 
     async def _timed(self, work: Any, limit: timedelta) -> Any:
         bound = asyncio.timeout(limit.total_seconds())
@@ -224,13 +245,14 @@ class Attempts:
         context: SyncContext | None = None
         if task.context is not None:
             arguments[task.context] = context = self._context(holding, SyncContext)
-        future = self._threads.submit(lambda: task.fn(**arguments))
         overtime = None
         if task.timeout is not None:
             late = f"ran longer than its timeout of {task.timeout}"
             seconds = task.timeout.total_seconds()
             overtime = asyncio.get_running_loop().call_later(seconds, _overtime, holding, late)
-        ending = await self._await_thread(holding, task, future)
+        ending = await self._await_thread(
+            holding, task, lambda: self._threads.submit(lambda: task.fn(**arguments))
+        )
         if overtime is not None:
             overtime.cancel()
         if ending is not None and context is not None and context.begun is not None:
@@ -239,16 +261,22 @@ class Attempts:
         self.ended(holding, ending)
 
     async def _await_thread(
-        self, holding: Holding, task: Task, future: asyncio.Future[Any]
+        self, holding: Holding, task: Task, submit: Callable[[], asyncio.Future[Any]]
     ) -> Ending | None:
         """Wait for the thread itself, whoever gives up in between."""
         try:
-            return self._succeeded(holding, await asyncio.shield(future))
+            async with self._guard(holding, task):
+                try:
+                    result = await asyncio.shield(submit())
+                except WorkCancelled:
+                    if not _is_overtime(holding):
+                        raise
+                    # A failure like a coroutine's: it may be tried again.
+                    raise TimeoutError(holding.cancel) from None
+            return self._succeeded(holding, result)
         except Suspended:
             return self._released(holding, "it waits")
         except WorkCancelled as error:
-            if _is_overtime(holding):  # a failure like a coroutine's: it may be tried again
-                return self._failed(holding, task, TimeoutError(holding.cancel))
             if holding.cancel is None:
                 return self._failed(holding, task, error)
             return self._stopped(holding)
@@ -292,6 +320,8 @@ class Attempts:
 
     def _failed(self, holding: Holding, task: Task, error: BaseException) -> Ending:
         claimed = holding.claimed
+        if isinstance(error, BreakerOpen):
+            return self._held_back(holding, error)
         text = "".join(traceback.format_exception(error))[-MAX_ERROR:]
         permanent = isinstance(error, DulyError) and error.permanent
         delay = task.retry.delay(claimed.failures + 1, self._clock.draw())
@@ -315,6 +345,20 @@ class Attempts:
             epoch=claimed.epoch,
             verb=RunVerb.FAIL,
             error=text,
+            limited=claimed.limit_key is not None,
+            parent=claimed.parent,
+        )
+
+    def _held_back(self, holding: Holding, refusal: BreakerOpen) -> Ending:
+        """The target is broken: the run waits, and spends no retry."""
+        claimed = holding.claimed
+        rest = refusal.rest if self._gate is None else self._gate.come_back(refusal)
+        return Ending(
+            run=claimed.id,
+            epoch=claimed.epoch,
+            verb=RunVerb.WAIT,
+            reason=f"{WAITS}{refusal.breaker}",
+            delay_us=rest // timedelta(microseconds=1),
             limited=claimed.limit_key is not None,
             parent=claimed.parent,
         )

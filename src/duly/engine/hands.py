@@ -27,13 +27,14 @@ from duly.core.runs import Claimed
 class Holding:
     """One run in hand, from its claim to the answer to its ending."""
 
-    __slots__ = ("begun", "cancel", "claimed", "ending", "handle", "started")
+    __slots__ = ("begun", "blame", "cancel", "claimed", "ending", "handle", "started")
 
     def __init__(self, claimed: Claimed) -> None:
         self.claimed = claimed
         self.started = False  # a task of the event loop or a thread was asked for
         self.begun = False  # a coroutine's first step was taken
         self.ending = False
+        self.blame: BaseException | None = None  # how a sender ended that nobody can know of
         self.cancel: str | None = None  # why the work is to stop
         self.handle: asyncio.Task[None] | None = None  # of a coroutine that runs
 

@@ -35,12 +35,14 @@ from duly.core.tasks import Task
 from duly.engine.almanac import Almanac
 from duly.engine.announcing import Announcing
 from duly.engine.attempts import HANDED_BACK, LOST, Attempts
+from duly.engine.breaking import Gate
 from duly.engine.caretaking import NO_CODE, Caretaking, Looking
 from duly.engine.claiming import Claiming
 from duly.engine.durable.gathering import Gathering
 from duly.engine.durable.services import Services
 from duly.engine.expecting import Expecting
 from duly.engine.firing import Firing, Promoting
+from duly.engine.halting import Halting
 from duly.engine.hands import Hands, Holding
 from duly.engine.lease import Lease
 from duly.engine.ports import Keeper, Ports
@@ -79,6 +81,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     loop_failures: int = 5
     keep: Retention = Retention()
     resources: Any = None  # what the lifespan yielded: `ctx.resources`
+    gate: Gate | None = None  # the breakers as this process sees them; its own without one
     topics: Mapping[str, Callable[[bytes], object]] | None = None  # what checks a message to each
 
 
@@ -97,6 +100,7 @@ class Engine:
         self.supervisor = Supervising(clock, self.telling, policy=policy)
         self.keeping: Gathering[tuple[UUID, Note], Answer] = Gathering("keeping", self._keep)
         self.posting: Gathering[Entry, Posted] = Gathering("posting", store.post)
+        self.gate = plan.gate or Gate(store, clock, emit=self.telling.emit)
         self.attempts = Attempts(
             plan.tasks,
             clock,
@@ -105,6 +109,7 @@ class Engine:
             zones=plan.zones,
             services=self._services(),
             resources=plan.resources,
+            gate=self.gate,
         )
         self._presence: Presence | None = store.presence(plan.grace)
         self._make_loops()
@@ -186,6 +191,7 @@ class Engine:
         self.reporting = Reporting(
             store, roster=self.roster, clock=clock, telling=self.telling, owner=plan.owner
         )
+        self.halting = Halting(store, tasks, clock=clock, telling=self.telling)
         self._wire()
 
     def _wire(self) -> None:
@@ -209,7 +215,7 @@ class Engine:
 
     async def start(self) -> None:
         """Join the fleet; waits for a store that is away. Raises what cannot mend itself."""
-        self._unlisten = self._store.listen(self.almanac.hear)
+        self._unlisten = self._store.listen(self._hear)
         await self._persistently(self._join)
         self._keeper.start(self.lease.beat, self._plan.renewal.total_seconds())
         presenting: list[Loop] = [] if self.presenting is None else [self.presenting]
@@ -228,6 +234,7 @@ class Engine:
                 self.caretaking,
                 self.expecting,
                 self.reporting,
+                self.halting,
                 _Burying(self),
                 *self.beside,
             ]
@@ -370,6 +377,11 @@ class Engine:
         self.threads.stop()
         self.telling.emit(events.InstanceStopped(boot=self.boot, released=released))
         return released
+
+    def _hear(self, wake: WakeUp) -> None:
+        self.almanac.hear(wake)
+        self.gate.hear(wake)
+        self.halting.hear(wake)
 
     # --- what loops and the keeper report --------------------------------------------------
 

@@ -8,6 +8,17 @@ in every event.
 from __future__ import annotations
 
 from duly.events.base import EVENTS, Event, Level
+from duly.events.breaking import (
+    BREAKER_EVENTS,
+    BreakerClosed,
+    BreakerForcedClosed,
+    BreakerForcedOpen,
+    BreakerMoved,
+    BreakerProbed,
+    BreakerReopened,
+    BreakerResumed,
+    BreakerTripped,
+)
 from duly.events.bus import Bus, Subscriber
 from duly.events.house import (
     IncidentClosed,
@@ -85,12 +96,21 @@ from duly.events.work import (
 )
 
 __all__ = [
+    "BREAKER_EVENTS",
     "EVENTS",
     "FIELDS",
     "RUN_EVENTS",
     "SCHEDULE_EVENTS",
     "AttemptStarted",
     "AttemptTimedOut",
+    "BreakerClosed",
+    "BreakerForcedClosed",
+    "BreakerForcedOpen",
+    "BreakerMoved",
+    "BreakerProbed",
+    "BreakerReopened",
+    "BreakerResumed",
+    "BreakerTripped",
     "Bus",
     "CallAnswered",
     "ClaimUnanswered",

@@ -21,6 +21,7 @@ FIELDS: Mapping[str, str] = {
     "after": "the state the run is in now",
     "away_s": "seconds without an answer, by this process's clock",
     "boot": "the random id of the process it is about",
+    "breaker": "the breaker's name",
     "by": "who asked for it: a person, or `clock`",
     "cleared": "runs that were freed of a death they did not die",
     "count": "how many",

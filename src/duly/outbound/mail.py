@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from duly.core.faults import Fault, blamed, fault_of
 from duly.errors import InvalidValue, NotPerformed
 from duly.outbound.base import Declined, OutcomeUnknown, missing_extra, plain
 from duly.outbound.letter import Letter, write_letter
@@ -224,10 +225,11 @@ class Mail:
             async with asyncio.timeout(self._answer_s):
                 response = await protocol.read_response(timeout=None)
         except _FAILURES as error:
-            raise OutcomeUnknown(
+            lost = OutcomeUnknown(
                 f"the whole mail was sent to {self.name}, and its answer was lost: "
                 f"{type(error).__name__}: {plain(error)}"
-            ) from None
+            )
+            raise blamed(lost, fault_of(error)) from None
         if 200 <= response.code < 300:
             return response
         said = _said(response.code, response.message)
@@ -245,11 +247,11 @@ class Mail:
         except SMTPResponseException as error:
             never = error.code >= 500 if permanent is None else permanent
             said = _said(error.code, error.message)
-            raise Declined(f"{self.name} refused {step}: {said}", permanent=never) from None
+            refusal = Declined(f"{self.name} refused {step}: {said}", permanent=never)
+            raise blamed(refusal, _fault_of_code(error.code)) from None
         except _FAILURES as error:
-            raise NotPerformed(
-                f"{self.name} failed at {step}: {type(error).__name__}: {plain(error)}"
-            ) from None
+            told = f"{self.name} failed at {step}: {type(error).__name__}: {plain(error)}"
+            raise blamed(NotPerformed(told), fault_of(error)) from None
 
     @asynccontextmanager
     async def _bounded(self, step: str, seconds: float | None = None) -> AsyncIterator[None]:
@@ -259,7 +261,15 @@ class Mail:
             async with asyncio.timeout(limit):
                 yield
         except TimeoutError:
-            raise NotPerformed(f"{self.name} took more than {limit:g} s for {step}") from None
+            late = NotPerformed(f"{self.name} took more than {limit:g} s for {step}")
+            raise blamed(late, Fault.TIMED_OUT) from None
+
+
+def _fault_of_code(code: int) -> Fault:
+    """What a refusal says of the server: one that hangs up is busy; one mail says nothing."""
+    if code == 421:
+        return Fault.BUSY
+    return Fault.ACCESS_DENIED if code in (530, 534, 535, 538) else Fault.OURS
 
 
 def _address_literal(client: SMTP) -> str:

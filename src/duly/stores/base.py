@@ -10,11 +10,13 @@ What holds for all of them:
   are aware UTC with microseconds.
 * Decisions are taken by `core`, inside the transaction that writes them.
 * Driver errors leave a store only as errors of `duly.errors`.
-* Locks are taken in one order: schedule, backlog, key, what is awaited, effect, limit, instance,
-  run (identity, then `ready`, `later`, `held`, `ended`); within a kind by ascending id.
+* Locks are taken in one order: schedule, backlog, key, breaker (who tells, then the
+  breakers), what is awaited, effect, limit, instance, run (identity, then `ready`, `later`, `held`,
+  `ended`); within a kind by ascending id.
 
 `memory.py` is the model: every other store must agree with it after any sequence of verbs.
-What outlasts an attempt (steps, messages, events, effects) is in `lasting.py`, and holds alike.
+What outlasts an attempt (steps, messages, events, effects) is in `lasting.py`, breakers are in
+`breaking.py`; all this holds there alike.
 A run is looked for in `ready`, `held`, `later`, `ended` with fresh snapshots until one hits,
 because it may move between two looks.
 """
@@ -35,6 +37,7 @@ from duly.core.schedules import Backlog, Declared, Definition, ScheduleRow
 from duly.core.states import ScheduleVerb
 from duly.core.verdicts import VerdictRange
 from duly.stores.access import Access
+from duly.stores.breaking import Breaking
 from duly.stores.lasting import DEFAULT_LEASE as DEFAULT_LEASE
 from duly.stores.lasting import Lasting
 from duly.stores.presence import DEFAULT_GRACE as DEFAULT_GRACE
@@ -77,6 +80,7 @@ class Signal(StrEnum):
     FIRED = "fired"  # what was due is handled; detail: the next instant, as ISO text, or empty
     WOKEN = "woken"  # whose time came is ready; detail: the next instant, as ISO text, or empty
     OUT = "out"  # messages wait to be relayed; detail: their topic
+    BREAKER = "breaker"  # what may pass, or what counts, moved; detail: the breaker's name
     EMPTY = "empty"  # somebody claimed all that was ready; whoever was about to, need not
 
 
@@ -97,6 +101,7 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     effects: int = 0
     events: int = 0
     lines: int = 0  # of the audit of effects that are open again
+    breakers: int = 0  # targets nothing is known against, old changes, who told of them
     limits: int = 0  # of which no run is known any more
 
 
@@ -108,7 +113,7 @@ class Retention(msgspec.Struct, frozen=True):
     keys: timedelta = timedelta(days=400)
 
 
-class Store(Lasting, Access, Protocol):
+class Store(Lasting, Breaking, Access, Protocol):
     """What is remembered. One object per process; verbs may be called from one event loop."""
 
     name: str  # for people: the URL without secrets

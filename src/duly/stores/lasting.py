@@ -117,6 +117,7 @@ class Lasting(Protocol):
     async def sweep(self, limit: int = 1000, *, now: datetime | None = None) -> int:
         """Doubt intents that are not live any more, and wake runs whose awaited things came about.
 
+        Runs that wait for a breaker which is closed are made due.
         The net under senders that died, and under wakes that were lost. Returns how many moved.
         """
         ...

@@ -5,7 +5,7 @@
 Each check gets a store of its own and sends its verbs with a `now` of its own, so that nothing
 waits. Verbs are sent twice wherever the contract says that twice equals once. The checks are the
 compact part of what Duly's own stores must pass: identity, fences, claims, deaths, limits,
-firing. They prove nothing about concurrency between connections.
+firing, breakers. They prove nothing about concurrency between connections.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from duly.core.breakers import Ask, BreakerPolicy, Came, Report
 from duly.core.fleet import Claim, Instance, Proof
 from duly.core.ids import uuid7
 from duly.core.runs import Answer, Ending, Enqueued, NewRun, Reuse
@@ -79,6 +80,11 @@ class _Bench:
         )
         await self.store.register(one, {}, now=self.now)
         return boot
+
+    async def permitted(self) -> str:
+        ask = Ask("b", self.new_id(), timedelta(minutes=1))
+        [permit] = await self.store.breaker_calls(self.new_id(), [ask], now=self.now)
+        return permit.permission.value
 
     async def enqueue(self, new: NewRun) -> Enqueued:
         return (await self.store.enqueue([new], now=self.now))[0]
@@ -273,6 +279,20 @@ async def _leaving(b: _Bench) -> None:
     _expect(run.deaths == 0, "a run that was handed back counts no death")
 
 
+async def _breakers(b: _Bench) -> None:
+    policy = BreakerPolicy(threshold=2, pause=timedelta(minutes=1), jitter=0.0)
+    report = Report(breaker="b", came=Came.BROKEN, policy=policy)
+    boot, telling = b.new_id(), b.new_id()
+    for _ in range(2):
+        await b.store.breaker_tell(boot, telling, [report], now=b.now)
+    _expect(await b.permitted() == "pass", "a telling that is sent again counts once")
+    await b.store.breaker_tell(boot, b.new_id(), [report], now=b.now)
+    _expect(await b.permitted() == "refused", "a breaker opens at its threshold")
+    b.now += timedelta(minutes=1)
+    _expect(await b.permitted() == "probe", "after its pause one call probes")
+    _expect(await b.permitted() == "refused", "one probe at a time")
+
+
 PROMISES: tuple[Callable[[_Bench], Awaitable[None]], ...] = (
     _identity,
     _keys,
@@ -286,4 +306,5 @@ PROMISES: tuple[Callable[[_Bench], Awaitable[None]], ...] = (
     _firing,
     _pausing,
     _leaving,
+    _breakers,
 )

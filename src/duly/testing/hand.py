@@ -87,6 +87,7 @@ class Hand:
             zones=app.zones,
             services=self._services(),
             resources=resources,
+            gate=app.gate,
         )
         self._attempts.started = self._telling.started
         self._attempts.ended = self._note_end
@@ -305,3 +306,4 @@ async def turned(app: Duly, *, start: datetime = START, seed: int = 0) -> AsyncI
 
 def _restore(app: Duly, before: tuple[Any, Any, Any]) -> None:
     app.clock, app._store, app._kept = before
+    app._gate = None

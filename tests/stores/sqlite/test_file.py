@@ -67,7 +67,13 @@ async def test_a_directory_that_appears_later_is_used_without_a_restart(tmp_path
     with pytest.raises(StoreRefused):
         await store.migrate()
     _missing(tmp_path).parent.mkdir()
-    assert await store.migrate() == ("0001_first", "0002_lasting", "0003_turns")
+    assert await store.migrate() == (
+        "0001_first",
+        "0002_lasting",
+        "0003_turns",
+        "0004_access",
+        "0005_breakers",
+    )
     await store.close()
 
 

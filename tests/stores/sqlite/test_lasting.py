@@ -43,8 +43,8 @@ async def test_a_file_of_the_first_schema_is_brought_forward_with_its_runs(
             assert (await store.open()).schema == 1
             await _holding(store)
     store = SqliteStore(tmp_path / "x.db", clock=lambda: T0)
-    assert await store.migrate() == ("0002_lasting", "0003_turns")
-    assert (await store.open()).schema == 3
+    assert await store.migrate() == ("0002_lasting", "0003_turns", "0004_access", "0005_breakers")
+    assert (await store.open()).schema == 5
     note = Note(run=RUN, epoch=1, steps=(Step(name="a", number=0),))
     assert await store.keep(BOOT, [note]) == [Answer.DONE]
     assert [one.name for one in (await store.remembered(RUN)).steps] == ["a"]
@@ -58,7 +58,7 @@ async def test_code_of_the_first_schema_goes_on_beside_the_second(
     async with opened(tmp_path / "x.db"):
         monkeypatch.setattr(schema, "steps", lambda: every[:1])
         async with opened(tmp_path / "x.db") as old:
-            assert (await old.open()).schema == 3
+            assert (await old.open()).schema == 5
 
 
 async def test_what_was_on_its_way_when_a_store_was_restored_is_in_doubt(tmp_path: Path) -> None:

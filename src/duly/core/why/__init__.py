@@ -6,6 +6,7 @@ commands where there are any. Nothing is guessed: where the evidence cannot deci
 causes, the sentence names both. The present is part of the evidence, by the store's clock.
 """
 
+from duly.core.why.breakers import explain_breaker
 from duly.core.why.effects import explain_effect, told_line
 from duly.core.why.evidence import HASTE, Explanation, Fleet
 from duly.core.why.occurrences import OccurrenceEvidence, explain_occurrence
@@ -30,6 +31,7 @@ __all__ = [
     "OccurrenceEvidence",
     "command",
     "effect_words",
+    "explain_breaker",
     "explain_effect",
     "explain_next",
     "explain_occurrence",

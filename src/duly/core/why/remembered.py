@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from duly.core.breakers import BreakerRow
 from duly.core.effects import Address, Effect, Line
 from duly.core.runs import RunView
 from duly.core.spoken import length_text
@@ -51,6 +52,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     effects: tuple[EffectKnown, ...] = ()
     event: Event | None = None
     children: tuple[RunView, ...] = ()
+    breaker: BreakerRow | None = None  # the one it waits for, where something is known of it
     asked: str | None = None  # the name of the approval it waits for, where that is on record
 
 

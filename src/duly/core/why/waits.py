@@ -13,8 +13,10 @@ from datetime import timedelta
 from duly.core.effects import MARGIN
 from duly.core.runs import RunView
 from duly.core.spoken import instant_text
-from duly.core.states import ENDS, EffectState, RunState
+from duly.core.states import ENDS, BreakerState, EffectState, RunState
 from duly.core.steps import APPROVAL, UNCERTAIN
+from duly.core.tripping import WAITS
+from duly.core.why.breakers import breaker_standing
 from duly.core.why.effects import in_doubt
 from duly.core.why.evidence import HASTE, SHOWN, Fleet
 from duly.core.why.remembered import EffectKnown, Known, command, effect_words
@@ -107,6 +109,23 @@ def _before(run: RunView, rest: str, known: Known, fleet: Fleet) -> Standing:
     causes = ["nothing is intended yet, and no retry is spent; after a day of this it fails"]
     headline = f"waits until its effect can be begun: {rest}{again}"
     return headline, [*causes, *_late(run, fleet)], _stop(run)
+
+
+def _breaker(run: RunView, name: str, known: Known, fleet: Fleet) -> Standing:
+    """Its target is broken: how that stands, and that the wait costs nothing."""
+    headline = f"waits for the breaker {name}"
+    row = known.breaker
+    if row is None or row.state is BreakerState.CLOSED:
+        return f"{headline}, which is closed{_until(run, fleet)}", [_swept(fleet)], _worker(fleet)
+    stands, helps = breaker_standing(row, fleet)
+    causes = ["no retry is spent; it goes on when the breaker closes, or to probe it"]
+    last = f"the last failure: {row.error}" if row.error else ""
+    asking = command("why", f"{WAITS}{name}")
+    return (
+        f"{headline}, {stands}",
+        [*([last] if last else []), *causes, *_late(run, fleet)],
+        [*helps, asking, *_stop(run)],
+    )
 
 
 # --- parked -----------------------------------------------------------------------------------
@@ -205,6 +224,7 @@ _WAITING: Mapping[str, Teller] = {
     "effect:": _effect,
     "run:": _child,
     "before ": _before,
+    WAITS: _breaker,
 }
 
 _PARKED: Mapping[str, Teller] = {

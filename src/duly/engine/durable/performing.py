@@ -240,6 +240,7 @@ class Performing:
             await self._withdraw(effect.address, effect.id, str(error))
             raise
         except BaseException as error:
+            self._holding.blame = error  # the attempt ends as parked; a breaker wants to know why
             why = f"its sender ended with {type(error).__name__}: {error}".rstrip(": ")
             await self._doubt(effect, why)
             if not isinstance(error, Exception):

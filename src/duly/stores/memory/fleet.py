@@ -296,8 +296,12 @@ class FleetVerbs:
             effects=self._prune_effects(at, limit),
             events=self._prune_events(at - keep.history, limit),
             limits=self._prune_limits(limit),
+            breakers=self._prune_breakers(at - keep.history, limit),
             lines=self._prune_lines(at - keep.history, limit),
         )
+
+    def _prune_breakers(self, before: datetime, limit: int) -> int:
+        raise NotImplementedError
 
     def _prune_lines(self, before: datetime, limit: int) -> int:
         """Forget what became of effects that are open again, long ago."""

@@ -42,6 +42,9 @@ class LedgerVerbs:
     def _wake_missed(self, now: datetime) -> int:
         raise NotImplementedError
 
+    def _rouse_missed(self, now: datetime) -> int:
+        raise NotImplementedError
+
     async def post(self, entries: Sequence[Entry], *, now: datetime | None = None) -> list[Posted]:
         at = self._now(now)
         return [self._post_one(entry, at) for entry in entries]
@@ -113,4 +116,4 @@ class LedgerVerbs:
             entry = Doubt(address=row.address, intent=row.intent, why=SWEPT, swept=True)
             self._post_one(entry, at)
             doubted += self.t.effects[row.address].state is EffectState.UNCERTAIN
-        return doubted + self._wake_missed(at)
+        return doubted + self._wake_missed(at) + self._rouse_missed(at)

@@ -15,6 +15,7 @@ from uuid import UUID
 from duly.core.fleet import Renewal
 from duly.stores.base import DEFAULT_GRACE, DEFAULT_LEASE, LeaseLine, Presence, Standing, WakeUp
 from duly.stores.memory.access import AccessVerbs
+from duly.stores.memory.breaking import BreakerVerbs
 from duly.stores.memory.fleet import FleetVerbs
 from duly.stores.memory.ledger import LedgerVerbs
 from duly.stores.memory.remembering import MemoryVerbs
@@ -44,7 +45,7 @@ class _Line:
         """Nothing is held."""
 
 
-class MemoryStore(MemoryVerbs, LedgerVerbs, ScheduleVerbs, FleetVerbs, AccessVerbs):
+class MemoryStore(BreakerVerbs, MemoryVerbs, LedgerVerbs, ScheduleVerbs, FleetVerbs, AccessVerbs):
     """`Store` in memory. `clock` gives aware UTC; several stores may share one `tables`."""
 
     name = "memory"

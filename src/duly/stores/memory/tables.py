@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.access import ApiKey, Change
+from duly.core.breakers import BreakerLine, BreakerRow
 from duly.core.effects import Address, Effect, Line
 from duly.core.fleet import Incident, Instance
 from duly.core.outbox import Message
@@ -125,6 +126,9 @@ class Tables:
         self.audit: list[Line] = []
         self.api_keys: dict[UUID, ApiKey] = {}
         self.changes: dict[UUID, Change] = {}
+        self.breakers: dict[str, BreakerRow] = {}
+        self.breaker_lines: list[BreakerLine] = []
+        self.tellers: dict[UUID, tuple[UUID, datetime]] = {}  # boot: its last telling, and when
         self.generation = 1
         self.listeners: list[Callable[[WakeUp], None]] = []
 
@@ -312,6 +316,12 @@ class Tables:
             "audit": [_plain(one) for one in self.audit],
             "api_keys": {str(i): _plain(one) for i, one in self.api_keys.items()},
             "changes": {str(i): _plain(one) for i, one in self.changes.items()},
+            "breakers": {name: _plain(one) for name, one in self.breakers.items()},
+            "breaker_lines": [_plain(one) for one in self.breaker_lines],
+            "breaker_tellers": {
+                str(boot): [str(telling), _plain_value(at)]
+                for boot, (telling, at) in self.tellers.items()
+            },
             "incidents": sorted((_plain(one) for one in self.incidents), key=repr),
             "generation": self.generation,
         }

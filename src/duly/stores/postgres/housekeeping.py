@@ -15,6 +15,7 @@ import msgspec
 
 from duly.core.fleet import Incident
 from duly.stores.base import Filled, Retention
+from duly.stores.postgres.forgetting import prune_breakers
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.unit import Unit
 
@@ -56,6 +57,7 @@ class HousekeepingVerbs(Ground):
             limits = await unit.fetch(DROP_LIMITS, idle) if idle else []
             lines = await unit.fetch(OLD_LINES, before, limit)
             return Filled(
+                breakers=await prune_breakers(unit, before, limit),
                 lines=len(lines),
                 limits=len(limits),
                 runs=len(runs),

@@ -10,12 +10,14 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from duly.core.breakers import BreakerRow
 from duly.core.effects import EffectFilter
 from duly.core.fleet import Instance
 from duly.core.runs import Attempt
 from duly.core.states import RunState, RunVerb
 from duly.stores.memory.tables import Ended, Held, Identity, Key, Later, Ready
 from duly.stores.postgres.access import CHANGE, KEY, api_key_of, change_of
+from duly.stores.postgres.breaking import BREAKER_LINE, breaker_line_of
 from duly.stores.postgres.entries import AUDIT_COLUMNS, effect_of, line_of, where_clause
 from duly.stores.postgres.fleet import INSTANCES, instance_of
 from duly.stores.postgres.housekeeping import incident_of
@@ -42,7 +44,11 @@ async def snapshot(conn: asyncpg.Connection) -> dict[str, Any]:
     """Return all rows by kind, as `Tables.snapshot` of the model does."""
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         return (
-            await _runs(conn) | await _schedules(conn) | await _others(conn) | await _lasting(conn)
+            await _runs(conn)
+            | await _schedules(conn)
+            | await _others(conn)
+            | await _lasting(conn)
+            | await _breakers(conn)
         )
 
 
@@ -141,6 +147,17 @@ async def _ledger(conn: asyncpg.Connection) -> dict[str, Any]:
         "audit": [_plain(line_of(row)) for row in lines],
         "api_keys": {str(one.id): _plain(one) for one in keys},
         "changes": {str(one.id): _plain(one) for one in changed},
+    }
+
+
+async def _breakers(conn: asyncpg.Connection) -> dict[str, Any]:
+    rows = await conn.fetch("select name, body from duly_breaker order by name")
+    lines = await conn.fetch(f"select {BREAKER_LINE} from duly_breaker_line order by number")
+    tellers = await conn.fetch("select boot, telling, at from duly_breaker_teller order by boot")
+    return {
+        "breakers": {name: _plain(msgspec.json.decode(b, type=BreakerRow)) for name, b in rows},
+        "breaker_lines": [_plain(breaker_line_of(row)) for row in lines],
+        "breaker_tellers": {str(boot): [str(word), _plain(at)] for boot, word, at in tellers},
     }
 
 

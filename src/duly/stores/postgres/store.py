@@ -17,6 +17,7 @@ from duly.stores.base import DEFAULT_GRACE, LeaseLine, Presence, Standing, WakeU
 from duly.stores.postgres import migrate, standing
 from duly.stores.postgres.access import AccessVerbs
 from duly.stores.postgres.border import border
+from duly.stores.postgres.breaking import BreakerVerbs
 from duly.stores.postgres.claim import ClaimVerbs
 from duly.stores.postgres.connection import Address, Pool
 from duly.stores.postgres.ending import EndVerbs
@@ -61,6 +62,7 @@ class PostgresStore(
     LedgerVerbs,
     SweepVerbs,
     AccessVerbs,
+    BreakerVerbs,
 ):
     """`Store` on PostgreSQL. `url` as asyncpg takes it; tables live in `schema`.
 

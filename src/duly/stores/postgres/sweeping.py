@@ -13,6 +13,8 @@ from functools import partial
 from uuid import UUID
 
 from duly.core.states import RunState
+from duly.core.tripping import WAITS
+from duly.stores.postgres.breaking import rouse_missed
 from duly.stores.postgres.enqueue import states_of
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.ledger import doubt_old
@@ -32,13 +34,13 @@ class SweepVerbs(Ground):
     _swept: UUID = UUID(int=0)
 
     async def sweep(self, limit: int = 1000, *, now: datetime | None = None) -> int:
-        intents, awaits = (await self._fetch(ANYTHING))[0]
+        intents, awaits, waits = (await self._fetch(ANYTHING, WAITS))[0]
         moved = await self._transact(lambda unit: doubt_old(unit, limit), now) if intents else 0
         names = await self._missed() if awaits else []
         for start in range(0, len(names), PIECE):
             piece = names[start : start + PIECE]
             moved += await self._transact(partial(_wake_missed, names=piece), now)
-        return moved
+        return moved + (await self._transact(rouse_missed, now) if waits else 0)
 
     async def _missed(self) -> list[str]:
         """The names of what came about although somebody still awaits it."""
@@ -62,7 +64,9 @@ async def _wake_missed(unit: Unit, names: Sequence[str]) -> int:
 
 
 ANYTHING = """
-select exists (select from duly_effect where state = 'intended'), exists (select from duly_await)
+select exists (select from duly_effect where state = 'intended'), exists (select from duly_await),
+  exists (select from duly_later where state = 'waiting' and reason >= $1
+    and starts_with(reason, $1))
 """
 
 MISSED = """

@@ -12,6 +12,7 @@ import msgspec
 
 from duly.core.fleet import Incident
 from duly.stores.base import Filled, Retention
+from duly.stores.sqlite.forgetting import prune_breakers
 from duly.stores.sqlite.rows import instant_or_none, json_text, micros
 from duly.stores.sqlite.tx import Row, Tx
 
@@ -117,6 +118,7 @@ def prune(tx: Tx, keep: Retention, limit: int, now: datetime | None) -> Filled:
             limit,
         ),
         effects=_prune_effects(tx, micros(at), limit),
+        breakers=prune_breakers(tx, before, limit),
         events=tx.do(
             "delete from duly_event where name in (select name from duly_event"
             " where at < ? order by name limit ?)",

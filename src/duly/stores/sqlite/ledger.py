@@ -26,6 +26,7 @@ from duly.core.fleet import InstanceState, proven_gone
 from duly.core.ledger import Decided, Facts, decide
 from duly.core.states import EffectState, EffectVerb
 from duly.core.steps import of_effect
+from duly.stores.sqlite.breaking import rouse_missed
 from duly.stores.sqlite.fleet import instance
 from duly.stores.sqlite.housekeeping import close_incident, open_incident
 from duly.stores.sqlite.moves import wake
@@ -158,7 +159,7 @@ def sweep(tx: Tx, limit: int, now: datetime | None) -> int:
         limit,
     )
     doubted = sum(_doubt(tx, row, at, why=SWEPT, swept=True) for row in old)
-    return doubted + wake_missed(tx, micros(at))
+    return doubted + wake_missed(tx, micros(at)) + rouse_missed(tx, micros(at))
 
 
 def doubt_all(tx: Tx, now: datetime | None) -> int:

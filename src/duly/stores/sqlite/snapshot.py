@@ -14,6 +14,8 @@ from duly.core.states import RunState
 from duly.core.steps import Event
 from duly.stores.memory.tables import Ended, Held, Identity, Key, Later, Ready
 from duly.stores.sqlite.access import change_rows, key_rows
+from duly.stores.sqlite.breaking import breaker_rows
+from duly.stores.sqlite.breaking import line_rows as breaker_lines
 from duly.stores.sqlite.fleet import instance_rows
 from duly.stores.sqlite.housekeeping import incident_rows
 from duly.stores.sqlite.ledger import effect_rows, line_rows
@@ -34,6 +36,7 @@ def snapshot(tx: Tx) -> dict[str, Any]:
         **_places(tx),
         **_lasting(tx),
         **_effects(tx),
+        **_breakers(tx),
         "schedules": {row.name: _plain(row) for row in read_schedules(tx, "")},
         "backlogs": {f"{b.schedule}@{b.after}": _plain(b) for b in read_backlogs(tx, "")},
         "verdicts": _verdicts(tx),
@@ -148,4 +151,16 @@ def _effects(tx: Tx) -> dict[str, Any]:
         "audit": [_plain(one) for one in line_rows(tx, "order by number")],
         "api_keys": {str(one.id): _plain(one) for one in key_rows(tx, "")},
         "changes": {str(one.id): _plain(one) for one in change_rows(tx, "")},
+    }
+
+
+def _breakers(tx: Tx) -> dict[str, Any]:
+    tellers = tx.all("select boot, telling, at from duly_breaker_teller")
+    return {
+        "breakers": {one.name: _plain(one) for one in breaker_rows(tx, "")},
+        "breaker_lines": [_plain(one) for one in breaker_lines(tx, "order by number")],
+        "breaker_tellers": {
+            str(uuid_of(boot)): [str(uuid_of(word)), _plain(instant(at))]
+            for boot, word, at in tellers
+        },
     }

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from duly.core.access import ApiKey, Change, ChangeFilter
 from duly.core.effects import Address, Effect, EffectFilter, Entry, Line, Posted
 from duly.core.fleet import Claim, Horizon, Incident, Instance, Proof, Renewal, TakenOver
 from duly.core.outbox import Message, Outgoing
@@ -37,8 +36,9 @@ from duly.stores.base import (
     Standing,
     WakeUp,
 )
+from duly.stores.sqlite import claim as claims
+from duly.stores.sqlite import endings as attempts
 from duly.stores.sqlite import (
-    access,
     enqueue,
     fleet,
     guest,
@@ -53,12 +53,11 @@ from duly.stores.sqlite import (
     views,
     waits,
 )
-from duly.stores.sqlite import claim as claims
-from duly.stores.sqlite import endings as attempts
 from duly.stores.sqlite import notes as memory
 from duly.stores.sqlite.file import checked_path, refuse_network
 from duly.stores.sqlite.line import SqliteLine
 from duly.stores.sqlite.link import READ, WRITE, Link
+from duly.stores.sqlite.outside import OutsideVerbs
 from duly.stores.sqlite.presence import FilePresence, supported
 from duly.stores.sqlite.rows import micros
 from duly.stores.sqlite.tx import Clock, Tx
@@ -345,43 +344,7 @@ class _Lasting(_Runs):
         return await self._write(lambda tx: ledger.sweep(tx, limit, now))
 
 
-class _Access(_Lasting):
-    """The verbs of access."""
-
-    async def add_key(self, key: ApiKey, *, now: datetime | None = None) -> Answer:
-        return await self._write(lambda tx: access.add_key(tx, key, now))
-
-    async def key_of(self, digest: str) -> ApiKey | None:
-        return await self._read(lambda tx: access.key_of(tx, digest))
-
-    async def keys(self) -> list[ApiKey]:
-        return await self._read(lambda tx: access.key_rows(tx, "order by id desc"))
-
-    async def use_key(self, key: UUID, *, now: datetime | None = None) -> Answer:
-        return await self._write(lambda tx: access.use_key(tx, key, now))
-
-    async def revoke_key(
-        self, key: UUID, *, by: str, reason: str, now: datetime | None = None
-    ) -> Answer:
-        return await self._write(
-            lambda tx: access.revoke_key(tx, key, by=by, reason=reason, now=now)
-        )
-
-    async def note_change(self, change: Change, *, now: datetime | None = None) -> Answer:
-        return await self._write(lambda tx: access.note_change(tx, change, now))
-
-    async def settle_change(
-        self, change: UUID, *, outcome: str, after: str | None, now: datetime | None = None
-    ) -> Answer:
-        return await self._write(
-            lambda tx: access.settle_change(tx, change, outcome=outcome, after=after, now=now)
-        )
-
-    async def changes(self, where: ChangeFilter) -> list[Change]:
-        return await self._read(lambda tx: access.changes(tx, where))
-
-
-class SqliteStore(_Access):
+class SqliteStore(_Lasting, OutsideVerbs):
     """`Store` on one SQLite file; `clock` gives aware UTC; without it, SQLite's own counts."""
 
     async def declare(

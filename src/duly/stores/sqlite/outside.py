@@ -1,0 +1,105 @@
+"""The verbs about others: targets that are held back, and who may call the API.
+
+They share the store's two threads: what writes goes through the writer, and is answered when it
+is durable; what only looks goes through the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from duly.core.access import ApiKey, Change, ChangeFilter
+from duly.core.breakers import (
+    Ask,
+    BreakerFilter,
+    BreakerLine,
+    BreakerRow,
+    Heard,
+    Permit,
+    Report,
+)
+from duly.core.runs import Answer
+from duly.core.states import BreakerVerb
+from duly.stores.sqlite import access, breaking
+from duly.stores.sqlite.tx import Tx
+
+T = TypeVar("T")
+
+
+class _Threads:
+    async def _write(self, work: Callable[[Tx], T]) -> T:
+        raise NotImplementedError
+
+    async def _read(self, work: Callable[[Tx], T]) -> T:
+        raise NotImplementedError
+
+
+class AccessVerbs(_Threads):
+    """The verbs of access."""
+
+    async def add_key(self, key: ApiKey, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: access.add_key(tx, key, now))
+
+    async def key_of(self, digest: str) -> ApiKey | None:
+        return await self._read(lambda tx: access.key_of(tx, digest))
+
+    async def keys(self) -> list[ApiKey]:
+        return await self._read(lambda tx: access.key_rows(tx, "order by id desc"))
+
+    async def use_key(self, key: UUID, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: access.use_key(tx, key, now))
+
+    async def revoke_key(
+        self, key: UUID, *, by: str, reason: str, now: datetime | None = None
+    ) -> Answer:
+        return await self._write(
+            lambda tx: access.revoke_key(tx, key, by=by, reason=reason, now=now)
+        )
+
+    async def note_change(self, change: Change, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: access.note_change(tx, change, now))
+
+    async def settle_change(
+        self, change: UUID, *, outcome: str, after: str | None, now: datetime | None = None
+    ) -> Answer:
+        return await self._write(
+            lambda tx: access.settle_change(tx, change, outcome=outcome, after=after, now=now)
+        )
+
+    async def changes(self, where: ChangeFilter) -> list[Change]:
+        return await self._read(lambda tx: access.changes(tx, where))
+
+
+class OutsideVerbs(AccessVerbs):
+    """The verbs of breakers, beside those of access."""
+
+    async def breaker_calls(
+        self, boot: UUID, asks: Sequence[Ask], *, now: datetime | None = None
+    ) -> list[Permit]:
+        # The write lock is taken only when a probe is due.
+        known = await self._read(lambda tx: breaking.asked(tx, boot, asks, now))
+        if known is not None:
+            return known
+        return await self._write(lambda tx: breaking.calls(tx, boot, asks, now))
+
+    async def breaker_tell(
+        self, boot: UUID, telling: UUID, reports: Sequence[Report], *, now: datetime | None = None
+    ) -> Heard:
+        return await self._write(lambda tx: breaking.tell(tx, boot, telling, reports, now))
+
+    async def breaker_move(
+        self, name: str, verb: BreakerVerb, *, by: str, why: str, now: datetime | None = None
+    ) -> Answer:
+        return await self._write(lambda tx: breaking.move(tx, name, verb, by=by, why=why, now=now))
+
+    async def breaker(self, name: str) -> BreakerRow | None:
+        return await self._read(lambda tx: breaking.breaker(tx, name))
+
+    async def breakers(self, where: BreakerFilter) -> list[BreakerRow]:
+        return await self._read(lambda tx: breaking.breakers(tx, where))
+
+    async def breaker_lines(self, name: str, limit: int = 50) -> list[BreakerLine]:
+        return await self._read(lambda tx: breaking.lines(tx, name, limit))
