@@ -1,4 +1,4 @@
-"""`python -m chaos --store sqlite|postgres [--what NAME] [--minutes N] [--gate]`.
+"""`python -m chaos --store sqlite|postgres [--what NAME] [--minutes N] [--times N] [--gate]`.
 
 Runs one trial or the whole campaign, prints the figures of each, keeps them as JSON under
 `chaos/results/`, and exits with 1 if any figure breaks a promise.
@@ -12,7 +12,7 @@ import signal
 import sys
 from contextlib import ExitStack
 
-from chaos.campaign import NAMES, take
+from chaos.campaign import NAMES, UNCOUNTED, take
 from chaos.scale import Scale
 from tests.servers import Server, start_postgres
 
@@ -24,8 +24,12 @@ def main() -> int:
     parser.add_argument("--what", choices=NAMES, action="append", help="one trial; else all")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long the storm blows")
     parser.add_argument("--gate", action="store_true", help="the share the gate can afford")
+    parser.add_argument("--times", type=int, help="faults of each kind, or at each point; else all")
     chosen = parser.parse_args()
-    scale = Scale(full=not chosen.gate, minutes=chosen.minutes)
+    for name in chosen.what or NAMES if chosen.times is not None else ():
+        if name in UNCOUNTED:
+            parser.error(f"expected --times with trials that count their faults, got {name}")
+    scale = Scale(full=not chosen.gate, minutes=chosen.minutes, times=chosen.times)
     # Told to stop, it still ends its processes and its server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wrong = 0

@@ -64,6 +64,10 @@ TRIALS: Mapping[str, Callable[[Place, Scale], Awaitable[Report]]] = {
 }
 NAMES = tuple(TRIALS)
 BY_MINUTES = frozenset({"storm", "points", "terminations"})
+UNCOUNTED = frozenset(
+    {"storm", "absence", "eight-hours", "transaction", "steps", "terminations", "late-answers"}
+)
+"""Trials whose faults have no number of times that could be another one."""
 
 
 async def take(name: str, server: Server | None, scale: Scale) -> Report:
@@ -72,6 +76,7 @@ async def take(name: str, server: Server | None, scale: Scale) -> Report:
         begun_s = now_s()
         report = await TRIALS[name](place, scale)
         report.seconds, report.full = round(now_s() - begun_s, 1), scale.full
+        report.times = scale.times
         report.command = command_of(name, report.store, scale)
         return report
 
@@ -79,9 +84,11 @@ async def take(name: str, server: Server | None, scale: Scale) -> Report:
 def command_of(name: str, store: str, scale: Scale) -> str:
     """Return what a person types to take this trial again."""
     line = f"python -m chaos --store {store} --what {name}"
-    if not scale.full:
-        return f"{line} --gate"
-    return f"{line} --minutes {scale.minutes:g}" if name in BY_MINUTES else line
+    if scale.full and name in BY_MINUTES:
+        line += f" --minutes {scale.minutes:g}"
+    if scale.times is not None:
+        line += f" --times {scale.times}"
+    return line if scale.full else f"{line} --gate"
 
 
 FAULTS: Mapping[str, str] = {

@@ -40,6 +40,7 @@ def make(results: Sequence[Report], frame: str) -> str:
     dates = sorted({one.date for one in taken})
     parts = {
         "{table}": "\n".join([HEAD, *map(_line, taken)]),
+        "{points}": "\n".join(_points(one) for one in taken if one.trial == "points"),
         "{skipped}": "\n".join(map(_left_out, left)) or "Nothing.",
         "{faults}": f"{sum(one.injected for one in taken):,}",
         "{lost}": f"{sum(one.lost for one in taken):,}",
@@ -74,6 +75,24 @@ LEFT_OUT = "- {fault}, on {store}: {why}."
 
 def _left_out(one: Report) -> str:
     return LEFT_OUT.format(fault=FAULTS[one.trial], store=SHOWN[one.store], why=one.skipped)
+
+
+POINTS = "- {store}: {points} points were come by, {often}{never}"
+SEEN, NEVER, OFTEN = "points", "points seen, and never again", "points died at"
+
+
+def _points(one: Report) -> str:
+    """Say how many named points there were, how often each was died at, and at which never."""
+    told = {figure.name: figure.value for figure in one.figures if figure.wanted is None}
+    often = [
+        f"{value} died at {name.removeprefix(OFTEN).strip()}"
+        for name, value in told.items()
+        if name.startswith(OFTEN)
+    ]
+    never = str(told.get(NEVER, "none"))
+    left = "." if never == "none" else f"; never at `{never.replace(', ', '`, `')}`."
+    store, often_told = SHOWN[one.store], ", ".join(often)
+    return POINTS.format(store=store, points=told.get(SEEN, 0), often=often_told, never=left)
 
 
 def _time(ms: float) -> str:

@@ -75,7 +75,8 @@ class Moment(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, kw_only=True):
     """A trial on one store. `recovery_ms` has `p50` and `p99` of what could be measured.
 
-    A trial that knows better than the journal how long its faults lasted fills `times_s`.
+    `times` is the number of faults that was asked for instead of the campaign's own. A trial that
+    knows better than the journal how long its faults lasted fills `times_s`.
     """
 
     trial: str
@@ -84,6 +85,7 @@ class Report(msgspec.Struct, kw_only=True):
     date: str = ""
     seconds: float = 0.0
     full: bool = False
+    times: int | None = None
     injected: int = 0
     survived: int = 0
     lost: int = 0
@@ -127,6 +129,11 @@ class Report(msgspec.Struct, kw_only=True):
         self.lost, self.doubled, self.stale = sums["lost"], sums["doubled"], sums["stale"]
 
     @property
+    def _weight(self) -> tuple[bool, bool]:
+        """How full a trial it was: the gate's share, a number of its own, the campaign's number."""
+        return self.full, self.full and self.times is None
+
+    @property
     def wrong(self) -> list[str]:
         """The figures that break a promise, in words."""
         return [
@@ -156,7 +163,10 @@ class Report(msgspec.Struct, kw_only=True):
         """Write it down as JSON, unless a fuller one is there; return whether it was written."""
         folder.mkdir(exist_ok=True)
         path = folder / f"{self.trial}-{self.store}.json"
-        if path.exists() and not self.full and msgspec.json.decode(path.read_bytes())["full"]:
+        if (
+            path.exists()
+            and self._weight < msgspec.json.decode(path.read_bytes(), type=Report)._weight
+        ):
             return False
         kept = msgspec.structs.replace(
             self,

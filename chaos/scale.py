@@ -6,14 +6,22 @@ import msgspec
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """`full` is the campaign; `minutes` is how long its storm blows."""
+    """`full` is the campaign; `minutes` is how long its storm blows.
+
+    `times` is another number of faults than the campaign's own, for the trials that count them.
+    """
 
     full: bool = False
     minutes: float = 10.0
+    times: int | None = None
 
     def pick(self, gate: int, full: int) -> int:
         """Return the number that fits this scale."""
         return full if self.full else gate
+
+    def count(self, gate: int, full: int) -> int:
+        """Return how many faults there are to be: the number that was asked for, if one was."""
+        return self.times if self.times is not None else self.pick(gate, full)
 
 
 GATE = Scale()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from uuid import UUID
 
@@ -35,6 +36,7 @@ from duly.stores.base import Store
 
 PAGE = 1000
 MOST_DUE = 100_000
+AGAIN_S = 0.2
 CLOCKS = (Origin.CLOCK, Origin.CATCH_UP)
 
 
@@ -45,6 +47,7 @@ class Trial:
         self.place, self.report, self.app, self.fleet = place, report, app, fleet
         self.woken_at_once = 0  # workers that slept inside a write of a file that all share
         self.at_rest: set[UUID] = set()  # runs that have ended, or are parked with their reason
+        self.resent: dict[UUID, float] = {}  # runs that were asked for again, and when, at last
         self.journal = Journal(place.folder / "journal")
 
     @property
@@ -72,9 +75,10 @@ class Trial:
             try:
                 return (await self.client.enqueue([run]))[0]
             except (EnvironmentFailure, Refused):
+                self.resent[run.id] = now_s() + AGAIN_S
                 return None
 
-        return await until_it(send, within_s=within_s, what="an acknowledgement", every_s=0.2)
+        return await until_it(send, within_s=within_s, what="an acknowledgement", every_s=AGAIN_S)
 
     def struck(self, worker: str = "") -> None:
         """Note that a fault was done, to one worker or to all."""
@@ -147,6 +151,12 @@ class Trial:
             ranges = await self.store.verdicts(row.name)
             tally.add(judge_schedule(due, ranges, dues.get(row.name, [])))
         return tally
+
+    def resent_late(self) -> int:
+        """Count the runs that were asked for again when their work had already begun."""
+        self.journal.read()
+        begun = {one.run: one.at_s for one in reversed(self.journal.lines) if one.kind == "start"}
+        return sum(begun.get(run, inf) < at_s for run, at_s in self.resent.items())
 
     def judge_attempts(self, runs: Sequence[RunView]) -> Attempts:
         """Check runs against what their tasks wrote."""

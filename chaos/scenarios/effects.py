@@ -30,12 +30,13 @@ FROZEN_S = 3.0
 async def try_it(place: Place, scale: Scale) -> Report:
     """Ask for many deliveries, and disturb the fleet until all are settled."""
     report = Report(trial="effects", store=place.name)
-    count = scale.pick(1_000, 100_000)
+    faults = scale.count(2, 40)
+    count = scale.pick(1_000, 2_500 * faults)
     losing = Target(loses=lambda what: int(what) % 100 < LOST_OF_100)
     async with trial_of(report, place, settings=QUICK) as trial, losing as target:
         trial.fleet.start(INSTANCES)
         await trial.joined(INSTANCES)
-        disturbing = asyncio.ensure_future(_disturb(trial, scale.pick(2, 40)))
+        disturbing = asyncio.ensure_future(_disturb(trial, faults))
         await _ask(trial, target.port, count)
         frozen = await disturbing
         await _settled(trial)

@@ -24,7 +24,7 @@ INSTANCES = 3
 async def try_it(place: Place, scale: Scale) -> Report:
     """Kill the holder each time it has come a stretch further."""
     report = Report(trial="iteration", store=place.name)
-    count, kills = scale.pick(20_000, 200_000), scale.pick(3, 30)
+    count, kills = scale.pick(20_000, 200_000), scale.count(3, 30)
     async with trial_of(report, place, settings=QUICK) as trial:
         trial.fleet.start(INSTANCES)
         await trial.joined(INSTANCES)

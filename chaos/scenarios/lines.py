@@ -1,20 +1,23 @@
 """Bad lines to PostgreSQL: commits that are cut, sockets that fall silent, answers that are late.
 
-Workers, and the program that asks for runs, reach the server through a proxy. A commit whose
+Workers, and the program that asks for runs, reach the server through proxies. A commit whose
 request was cut did not happen, one whose answer was cut did; nobody can tell which, and what is
-sent again must come to the same. SQLite has no line, and says so.
+sent again must come to the same, also when what was asked for has been begun or has ended since:
+the program that asks has a line of its own, cut so often that this happens. SQLite has no line,
+and says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from chaos.declared import Every
 from chaos.journal import now_s
 from chaos.places import Place
-from chaos.proxy import Proxy, now_and_then
+from chaos.proxy import Cut, Proxy, now_and_then
 from chaos.report import Report
 from chaos.scale import QUICK, Scale
 from chaos.scenarios.outage import judge, load
@@ -23,6 +26,7 @@ from chaos.waiting import pause, until
 
 INSTANCES = 3
 SHARE = 0.04
+SHARE_OF_ASKING = 0.3
 LATE_S = 2.0
 SILENT_S = 5.0
 NO_LINE = "a SQLite file has no line that could be bad"
@@ -39,35 +43,40 @@ def _way(place: Place, name: str) -> Proxy:
 
 
 async def try_commits(place: Place, scale: Scale) -> Report:
-    """Cut so many commits, half of them before and half of them after they happened."""
+    """Cut so many commits, half of them before and half of them after they happened.
+
+    As many again are those of the program that asks.
+    """
     report = Report(trial="cut-commits", store=place.name)
     if place.server is None:
         report.skipped = NO_LINE
         return report
-    most = scale.pick(30, 500)
+    most = scale.count(30, 500)
     end, made = _schedules(scale.pick(12, 150))
     direct = place.url
-    async with _way(place, "way") as way:
-        place.url = way.url(direct)
+    async with _way(place, "way") as way, _way(place, "asking") as mine:
+        place.url = mine.url(direct)
         async with trial_of(report, place, settings=QUICK, schedules=made) as trial:
-            workers = trial.fleet.start(INSTANCES)
+            workers = trial.fleet.start(INSTANCES, env={"CHAOS_STORE": way.url(direct)})
             await trial.joined(INSTANCES)
-            choose = now_and_then(SHARE, most, way.done)
-
-            def cut() -> str | None:
-                chosen = choose()
-                if chosen is not None:
-                    trial.struck()
-                return chosen
-
-            way.cut_next = cut  # type: ignore[assignment]
+            way.cut_next = _struck(trial, now_and_then(SHARE, most, way.done))
+            mine.cut_next = _struck(trial, now_and_then(SHARE_OF_ASKING, most, mine.done))
             stop = asyncio.Event()
             asking = asyncio.ensure_future(load(trial, stop))
-            await until(lambda: way.done.total() >= most, within_s=1200, what="commits to be cut")
+
+            def over() -> bool:  # early, if somebody has ended: then that is what must be told
+                enough = min(way.done.total(), mine.done.total()) >= most
+                return enough or asking.done() or not all(one.living for one in workers)
+
+            await until(over, within_s=1200, what="commits to be cut")
             stop.set()
             asked, acknowledged = await asking
-            report.note("commits cut before they happened", way.done["request"])
-            report.note("commits cut after they happened", way.done["answer"])
+            done = way.done + mine.done
+            report.note("commits cut before they happened", done["request"])
+            report.note("commits cut after they happened", done["answer"])
+            late = trial.resent_late()
+            report.note("asked for again when already begun", late)
+            report.must_be("asked for again when already begun, ever", late > 0, True)
             report.must_be(
                 "workers that ended meanwhile", sum(not one.living for one in workers), 0
             )
@@ -76,13 +85,25 @@ async def try_commits(place: Place, scale: Scale) -> Report:
     return report
 
 
+def _struck(trial: Trial, choose: Callable[[], Cut | None]) -> Callable[[], Cut | None]:
+    """The same choice, each cut of which is told to the trial."""
+
+    def chosen() -> Cut | None:
+        cut = choose()
+        if cut is not None:
+            trial.struck()
+        return cut
+
+    return chosen
+
+
 async def try_silence(place: Place, scale: Scale) -> Report:
     """All sockets of one worker fall silent and stay open; new ones work."""
     report = Report(trial="half-open", store=place.name)
     if place.server is None:
         report.skipped = NO_LINE
         return report
-    rounds = scale.pick(1, 10)
+    rounds = scale.count(1, 10)
     end, made = _schedules(10 + rounds * 8)
     async with (
         _way(place, "way") as way,

@@ -37,10 +37,10 @@ async def try_restarts(place: Place, scale: Scale) -> Report:
     """Restart PostgreSQL, at once and in order; on SQLite a foreign writer holds the lock."""
     report = Report(trial="outage", store=place.name)
     if place.server is None:
-        faults: list[Fault] = [place.locked] * scale.pick(1, 3)
+        faults: list[Fault] = [place.locked] * scale.count(1, 3)
         return await _try(place, report, faults=faults, lasting_s=6)
     immediate, fast = _halted(place, "immediate"), _halted(place, "fast")
-    faults = [immediate] * scale.pick(1, 50) + [fast] * scale.pick(1, 5)
+    faults = [immediate] * scale.count(1, 50) + [fast] * scale.count(1, 5)
     return await _try(place, report, faults=faults, lasting_s=0)
 
 
@@ -66,7 +66,7 @@ async def try_full_disk(place: Place, scale: Scale) -> Report:
             server = await asyncio.to_thread(server_on, disk)
             place = Place(server, place.folder)
         try:
-            faults = [_full(disk, server, report)] * scale.pick(1, 5)
+            faults = [_full(disk, server, report)] * scale.count(1, 5)
             return await _try(place, report, faults=faults, lasting_s=scale.pick(6, 30))
         finally:
             if server is not None:
@@ -113,7 +113,7 @@ async def try_cut_off(place: Place, scale: Scale) -> Report:
             await conn.close()
         yield
 
-    faults: list[Fault] = [cut] * scale.pick(2, 30)
+    faults: list[Fault] = [cut] * scale.count(2, 30)
     await _try(place, report, faults=faults, lasting_s=1)
     return report
 

@@ -31,20 +31,18 @@ from duly.core.runs import RunFilter
 from duly.core.states import EffectState, RunState
 
 INSTANCES = 4
-OPEN_MARKS = 2
 ENOUGH = 2
 PATIENCE_S = 15.0
 ROWS = 120
-WORST_S = 3600
 DONE_OFTEN = ("claim.", "end.", "fire.", "keep.", "post.", "renew.")
 
 
 class Marks:
     """Which points there are, how often each was died at, and which marks are open."""
 
-    def __init__(self, trial: Trial, *, times: int, all_of_them: bool) -> None:
+    def __init__(self, trial: Trial, *, times: int, at_a_time: int, all_of_them: bool) -> None:
         self._trial, self._folder = trial, trial.place.folder
-        self._times, self._all = times, all_of_them
+        self._times, self._at_a_time, self._all = times, at_a_time, all_of_them
         self._chance = random.Random(11)
         self._open: dict[str, float] = {}
         self._late: set[str] = set()
@@ -67,7 +65,7 @@ class Marks:
         fresh = [one for one in left if one not in self._late]
         if not fresh and not self._open:
             self._late.clear()
-        while len(self._open) < OPEN_MARKS and fresh and self._enough_are_there():
+        while len(self._open) < self._at_a_time and fresh and self._enough_are_there():
             chosen = fresh.pop(self._chance.randrange(len(fresh)))
             self._open[chosen] = now_s()
             self._file(chosen).touch()
@@ -101,7 +99,7 @@ class Marks:
 
 
 async def try_it(place: Place, scale: Scale) -> Report:
-    """Die at each point so many times."""
+    """Die at each point so many times, or as often as the minutes allow; the report says which."""
     report = Report(trial="points", store=place.name)
     blow_s = scale.pick(10, int(scale.minutes * 60))
     end = datetime.now(UTC) + timedelta(seconds=blow_s)
@@ -111,21 +109,26 @@ async def try_it(place: Place, scale: Scale) -> Report:
         trial_of(report, place, settings=settings, schedules=made) as trial,
         Target() as target,
     ):
-        marks = Marks(trial, times=scale.pick(1, 20), all_of_them=scale.full)
+        marks = Marks(
+            trial,
+            times=scale.count(1, 20),
+            at_a_time=scale.pick(2, 6),
+            all_of_them=scale.full,
+        )
         load = Load(trial, target.port)
         trial.fleet.start(INSTANCES, env={"CHAOS_POINTS": "1"})
         await trial.joined(INSTANCES)
         stop = asyncio.Event()
         work = [asyncio.ensure_future(one) for one in (load.go(stop), _disturb(trial, stop))]
         try:
-            await _die(trial, marks, end, worst_s=scale.pick(25, WORST_S))
+            await _die(trial, marks, end, worst_s=scale.pick(25, blow_s))
         finally:
             stop.set()
             await asyncio.gather(*work)
         marks.withdraw()
         _refill(trial)
         await _settled(trial)
-        _tell(report, marks, full=scale.full)
+        _tell(report, marks, times=scale.count(1, 20), full=scale.full)
         await _judge(report, trial, target, load=load, end=end)
     return report
 
@@ -228,12 +231,12 @@ LIVE = (
 )  # fmt: skip
 
 
-def _tell(report: Report, marks: Marks, *, full: bool) -> None:
+def _tell(report: Report, marks: Marks, *, times: int, full: bool) -> None:
     died = [marks.died[one] for one in marks.known]
     never = sorted(one for one in marks.known if not marks.died[one])
     report.note("points", len(marks.known))
     report.note("kill -9 at points", sum(died))
-    report.note("points died at 20 times or more", sum(one >= 20 for one in died))
+    report.note(f"points died at {times} times or more", sum(one >= times for one in died))
     report.note("points seen, and never again", ", ".join(never) or "none")
     report.must_be("points died at, at least", len(died) >= (60 if full else 8), True)
 

@@ -24,7 +24,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
     async with trial_of(report, place) as trial:
         trial.fleet.start(INSTANCES)
         await trial.joined(INSTANCES)
-        poisons = {(await trial.ask("crash")).id for _ in range(scale.pick(1, 5))}
+        poisons = {(await trial.ask("crash")).id for _ in range(scale.count(1, 5))}
         for _ in range(scale.pick(40, 300)):
             await trial.ask("work", ms=400)
 

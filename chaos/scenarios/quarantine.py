@@ -33,7 +33,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
     async with trial_of(report, place, settings=QUICK) as trial, Target() as target:
         trial.fleet.start(INSTANCES)
         await trial.joined(INSTANCES)
-        rounds = scale.pick(1, 10)
+        rounds = scale.count(1, 10)
         refused = accepted = woke = joined = contradicted = 0
         for number in range(rounds):
             said = await _gone_at_last(trial, target, f"gone{number}")

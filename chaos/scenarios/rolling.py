@@ -29,7 +29,7 @@ async def try_restarts(place: Place, scale: Scale) -> Report:
         trial.fleet.start(INSTANCES - 1, apart=apart)
         await trial.joined(INSTANCES)
         codes = []
-        for _ in range(scale.pick(1, 20)):
+        for _ in range(scale.count(1, 20)):
             for worker in trial.fleet.living:
                 for number in range(20):
                     await trial.ask("work", ms=2500 if number % 4 == 0 else 30)
@@ -75,7 +75,7 @@ async def try_blocked_loop(place: Place, scale: Scale) -> Report:
     async with trial_of(report, place, settings=QUICK) as trial:
         trial.fleet.start(2)
         await trial.joined(2)
-        views = [await _block(trial) for _ in range(scale.pick(1, 10))]
+        views = [await _block(trial) for _ in range(scale.count(1, 10))]
         kinds = trial.journal.count()
         report.note("times the loop was held for two leases", len(views))
         kept = sum(view.epoch == 1 and view.state is RunState.SUCCEEDED for view in views)

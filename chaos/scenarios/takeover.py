@@ -40,7 +40,7 @@ async def _try(place: Place, scale: Scale, *, apart: bool) -> Report:
         trial.fleet.start(INSTANCES, apart=apart)
         await trial.joined(INSTANCES)
         times, details = [], []
-        for _ in range(scale.pick(3 if apart else 5, 30)):
+        for _ in range(scale.count(3 if apart else 5, 30)):
             took_s, detail = await _kill_the_holder(trial)
             times.append(took_s * 1000)
             report.times_s.append(took_s)

@@ -30,7 +30,7 @@ INSTANCES = 3
 async def try_clone(place: Place, scale: Scale) -> Report:
     """Start two workers with one boot id beside an honest one, some rounds."""
     report = Report(trial="clone", store=place.name)
-    rounds = scale.pick(1, 20)
+    rounds = scale.count(1, 20)
     end = datetime.now(UTC) + timedelta(seconds=10 + rounds * 6)
     made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 5, end=end) for n in range(10))
     async with trial_of(report, place, settings=QUICK, schedules=made) as trial:
@@ -63,7 +63,7 @@ async def try_namesakes(place: Place, scale: Scale) -> Report:
     if not await can_be_apart():
         report.skipped = "PID namespaces cannot be made here (unshare --pid --fork)"
         return report
-    rounds = scale.pick(2, 30)
+    rounds = scale.count(2, 30)
     end = datetime.now(UTC) + timedelta(seconds=10 + rounds * 3)
     made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 5, end=end) for n in range(10))
     async with trial_of(report, place, schedules=made) as trial:

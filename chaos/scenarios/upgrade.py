@@ -53,7 +53,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
     if place.server is not None:
         place.url = await asyncio.to_thread(place.server.empty_database)
     await asyncio.to_thread(_migrate, old, place.url)
-    rounds = scale.pick(1, 10)
+    rounds = scale.count(1, 10)
     end = datetime.now(UTC) + timedelta(seconds=20 + rounds * 20)
     made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 5, end=end) for n in range(10))
 

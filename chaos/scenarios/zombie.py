@@ -29,7 +29,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
     async with trial_of(report, place, settings=QUICK) as trial:
         trial.fleet.start(INSTANCES)
         await trial.joined(INSTANCES)
-        cycles = scale.pick(2, 40)
+        cycles = scale.count(2, 40)
         views, refused = [], 0
         for number in range(cycles):
             view, answer = await _stop_the_holder(trial, "thread" if number % 2 else "work")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from chaos import page
-from chaos.campaign import FAULTS, NAMES, TRIALS
+from chaos.campaign import FAULTS, NAMES, TRIALS, command_of
 from chaos.report import Report
+from chaos.scale import Scale
 
 FRAME = "{faults} {lost} {doubled} {broken} {dates}\n{table}\n{skipped}\n"
 
@@ -36,6 +39,37 @@ def test_what_was_left_out_is_told_with_its_reason() -> None:
     text = page.make([report(skipped="there is no disk")], FRAME)
     assert text.endswith("on SQLite: there is no disk.\n")
     assert text.startswith("0 0 0 0 no day yet")
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        (Scale(), "--gate"),
+        (Scale(full=True), "--minutes 10"),
+        (Scale(full=True, minutes=6, times=5), "--minutes 6 --times 5"),
+        (Scale(times=2), "--times 2 --gate"),
+    ],
+)
+def test_the_command_of_a_line_says_how_much_was_taken(scale: Scale, said: str) -> None:
+    line = command_of("points", "sqlite", scale)
+    assert line == f"python -m chaos --store sqlite --what points {said}"
+
+
+def test_a_result_is_never_replaced_by_a_lesser_one(tmp_path: Path) -> None:
+    gate, some, full = report(), report(full=True, times=5), report(full=True)
+    kept = [one.keep(tmp_path) for one in (gate, some, gate, full, some, full)]
+    assert kept == [True, True, False, True, False, True]
+
+
+def test_points_that_no_kill_found_are_named() -> None:
+    one = report(trial="points", injected=7)
+    one.note("points", 3)
+    one.note("points died at 5 times or more", 1)
+    one.note("points seen, and never again", "keep.asked, leave.flight")
+    expected = (
+        "3 points were come by, 1 died at 5 times or more; never at `keep.asked`, `leave.flight`"
+    )
+    assert f"- SQLite: {expected}.\n" in page.make([one], "{points}\n")
 
 
 def test_times_are_told_in_the_unit_of_their_size() -> None:

@@ -2,7 +2,7 @@
 
 Each trial is one of `chaos/`: it starts workers, does its worst, and comes back with figures. A
 test states that no figure breaks a promise; the figures are printed either way. What this machine
-cannot try is skipped with its reason. A line that falls silent takes minutes to be noticed, and
+cannot try is skipped with its reason. A line that falls silent takes half a minute to notice, and
 is left to the campaign (`python -m chaos --store postgres --what half-open`).
 """
 

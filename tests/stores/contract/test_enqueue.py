@@ -17,15 +17,19 @@ async def test_a_known_id_is_not_written_twice(world: World) -> None:
     assert await world.store.counts() == {"ready": 2}
 
 
-async def test_a_resent_enqueue_does_not_bring_back_a_run_that_moved_on(world: World) -> None:
+@pytest.mark.parametrize("by_store", [False, True], ids=["by the test's clock", "by the store's"])
+async def test_a_resent_enqueue_does_not_bring_back_a_run_that_moved_on(
+    world: World, by_store: bool
+) -> None:
+    # A store may write a run that is asked for alone, and now, by a statement of its own.
     for moved in ("claimed", "ended"):
         run, boot = world.new(), await world.boot()
-        await world.store.enqueue([run], now=world.now)
+        await world.store.enqueue([run], now=None if by_store else world.now)
         claimed = await world.claim(boot)
         if moved == "ended":
             await world.complete(boot, *claimed)
         before = await world.store.snapshot()
-        again = await world.store.enqueue([run], now=world.turn(1))
+        again = await world.store.enqueue([run], now=None if by_store else world.turn(1))
         assert again == [Enqueued(run.id, Reuse.NEW)]
         assert await world.store.snapshot() == before
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 
 from chaos.proxy import Proxy
-from duly.errors import StoreUnavailable
+from duly.core.ids import uuid7
+from duly.errors import InvalidValue, StoreUnavailable
 from duly.stores.base import Signal, WakeUp
-from duly.stores.postgres import PostgresStore, connection
+from duly.stores.postgres import PostgresStore, connection, waking
+from duly.stores.postgres.presence import SessionPresence
+from duly.stores.postgres.unit import Unit
 from tests.servers import Server
 
 pytestmark = pytest.mark.server
@@ -58,6 +63,128 @@ async def test_a_bell_that_fell_silent_is_heard_again_on_a_new_line(
         finally:
             await store.close()
             await other.close()
+
+
+async def test_nothing_more_is_asked_on_a_line_that_fell_silent_in_a_transaction(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.Address.connect.__kwdefaults__, "command_s", 0.3)
+    execute, asked = asyncpg.Connection.execute, []
+
+    async def told(conn: asyncpg.Connection, query: str, *args: Any, **how: Any) -> Any:
+        asked.append(query)
+        return await execute(conn, query, *args, **how)
+
+    async with Proxy(tmp_path / "way", server.folder) as way:
+        store = PostgresStore(way.url(server.fresh_database()))
+        await store.open()
+        monkeypatch.setattr(asyncpg.Connection, "execute", told)
+
+        async def work(unit: Unit) -> None:
+            way.silence()
+            await unit.fetch("select 1")
+
+        try:
+            with pytest.raises(StoreUnavailable):
+                await store._transact(work)
+        finally:
+            await store.close()
+    assert asked == ["BEGIN;"]
+
+
+async def test_a_transaction_that_is_refused_leaves_its_line_at_rest(server: Server) -> None:
+    store = PostgresStore(server.fresh_database(), pool_size=1)
+    await store.open()
+    lines: list[object] = []
+
+    async def refused(unit: Unit) -> None:
+        lines.append(unit._line)
+        await unit.fetch("select 1 / 0")
+
+    async def fine(unit: Unit) -> None:
+        lines.append(unit._line)
+
+    try:
+        with pytest.raises(InvalidValue):
+            await store._transact(refused)
+        await store._transact(fine)
+    finally:
+        await store.close()
+    assert lines[0] is lines[1]
+
+
+async def test_a_bell_that_got_no_answer_ends_its_line_at_once(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.Address.connect.__kwdefaults__, "command_s", 0.3)
+    async with Proxy(tmp_path / "way", server.folder) as way:
+        bell = waking.Bell(connection.Address(way.url(server.fresh_database()), "public"))
+        await bell.open()
+        try:
+            conn = bell.conn
+            assert conn is not None
+            way.silence()
+            await bell.say(WakeUp(Signal.FLEET))
+            assert conn.is_closed()
+        finally:
+            await bell.close()
+
+
+async def test_a_bell_that_nobody_rings_finds_out_by_itself_that_it_is_deaf(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waking, "CHECK_S", 0.1)
+    monkeypatch.setattr(waking, "ANSWER_S", 0.3)
+    async with Proxy(tmp_path / "way", server.folder) as way:
+        bell = waking.Bell(connection.Address(way.url(server.fresh_database()), "public"))
+        await bell.open()
+        lost, silent = asyncio.Event(), bell.conn
+        bell.listen(lambda wake: lost.set() if wake in waking.AFTER_LOSS else None)
+        try:
+            way.silence()
+            await asyncio.wait_for(lost.wait(), 20)
+            assert bell.conn is not silent
+        finally:
+            await bell.close()
+
+
+async def test_a_store_that_met_a_silent_line_looks_whether_it_is_deaf(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.Address.connect.__kwdefaults__, "command_s", 0.3)
+    monkeypatch.setattr(waking, "ANSWER_S", 0.3)
+    async with Proxy(tmp_path / "way", server.folder) as way:
+        store = PostgresStore(way.url(server.fresh_database()))
+        await store.open()
+        lost = asyncio.Event()
+        store.listen(lambda wake: lost.set() if wake in waking.AFTER_LOSS else None)
+        try:
+            await store.clock()
+            way.silence()
+            with pytest.raises(StoreUnavailable):
+                await store.clock()
+            assert await asyncio.wait_for(lost.wait(), 20)
+        finally:
+            await store.close()
+
+
+async def test_both_sessions_of_a_boot_are_looked_after_at_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presence = SessionPresence(connection.Address(server.fresh_database(), "public"))
+    answers, both = presence._answers, asyncio.Barrier(2)
+
+    async def met(place: int) -> bool:
+        async with asyncio.timeout(20):
+            await both.wait()
+        return await answers(place)
+
+    await presence.hold(uuid7(1, 1))
+    monkeypatch.setattr(presence, "_answers", met)
+    try:
+        assert await presence.holding()
+    finally:
+        await presence.release()
 
 
 async def test_what_is_heard_of_a_line_that_has_just_ended_is_told_all_the_same(

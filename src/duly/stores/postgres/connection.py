@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
+from asyncpg.transaction import Transaction
 
 from duly.errors import InvalidValue, StoreUnavailable
 from duly.stores.postgres.border import BROKEN, border
@@ -38,6 +39,9 @@ CONNECT_S = 10
 COMMAND_S = 20
 """How long an answer is waited for: well below the deadline of a loop's turn, so that a line that
 fell silent is a store that is away, and no failure of the loop that met it."""
+
+ROLLBACK_S = 2
+"""How long a rollback is waited for, before the line is ended and the server left to do it."""
 
 _SCHEMES = ("postgresql", "postgres")
 
@@ -73,6 +77,34 @@ class Address:
             )
 
 
+@asynccontextmanager
+async def transaction(conn: asyncpg.Connection) -> AsyncIterator[None]:
+    """A transaction that asks nothing more of a line that gave no answer: the line is ended.
+
+    A rollback on it would wait as long again; the server rolls back what an ended line left open.
+    Raises what the block raised, or what the commit did.
+    """
+    begun = conn.transaction()
+    await begun.start()
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, (BROKEN, TimeoutError)) or not await _rolled_back(begun):
+            conn.terminate()
+        raise
+    await begun.commit()
+
+
+async def _rolled_back(begun: Transaction) -> bool:
+    """Whether the server has rolled back, within a moment."""
+    try:
+        async with asyncio.timeout(ROLLBACK_S):
+            await begun.rollback()
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, BROKEN):
+        return False
+    return True
+
+
 def _without_secrets(url: str) -> str:
     parts = urlsplit(url)
     user, at, place = parts.netloc.rpartition("@")
@@ -84,12 +116,14 @@ def _without_secrets(url: str) -> str:
 class Pool:
     """At most `size` connections, made when needed, the most recently used one first.
 
-    `sent` counts the statements that went through it, for measurements.
+    `sent` counts the statements that went through it, for measurements; `broke` is called when a
+    line of it was lost, or gave no answer.
     """
 
     def __init__(self, address: Address, size: int) -> None:
         self.address = address
         self.sent = 0
+        self.broke: Callable[[], None] = lambda: None
         self._idle: list[asyncpg.Connection] = []
         self._size = size
         self._room = asyncio.Semaphore(size)
@@ -110,6 +144,7 @@ class Pool:
                 whole = not conn.is_closed() and not isinstance(error, (BROKEN, TimeoutError))
                 if not whole:
                     self._forget_idle()
+                    self.broke()
                 raise
             finally:
                 if whole and not self._closed and not conn.is_in_transaction():

@@ -17,7 +17,7 @@ import asyncpg
 from duly.errors import Refused, StoreUnavailable
 from duly.stores.base import Signal, Standing, WakeUp
 from duly.stores.postgres.border import border
-from duly.stores.postgres.connection import Address, Pool
+from duly.stores.postgres.connection import Address, Pool, transaction
 from duly.stores.postgres.unit import BeginAgain, Unit
 from duly.stores.postgres.waking import Bell
 
@@ -60,7 +60,7 @@ class Ground:
     async def _once(
         self, work: Callable[[Unit], Awaitable[T]], now: datetime | None
     ) -> tuple[Unit, T]:
-        async with self._pool.line() as conn, conn.transaction():
+        async with self._pool.line() as conn, transaction(conn):
             at: Any = now if now is not None else await conn.fetchval("select clock_timestamp()")
             unit = Unit(conn, at)
             answer = await work(unit)

@@ -19,7 +19,7 @@ from duly.core.fleet import Renewal
 from duly.errors import StoreUnavailable
 from duly.stores.base import DEFAULT_LEASE
 from duly.stores.postgres.border import border
-from duly.stores.postgres.connection import Address
+from duly.stores.postgres.connection import Address, transaction
 from duly.stores.postgres.fleet import RENEW, after_release, compared, hand_back
 from duly.stores.postgres.unit import Unit
 from duly.stores.postgres.waking import message
@@ -109,7 +109,7 @@ class Line:
         renewal, strays = compared(await conn.fetch(RENEW, boot, lease, None), held, pending)
         if not strays:
             return renewal
-        async with conn.transaction():
+        async with transaction(conn):
             at: Any = await conn.fetchval("select clock_timestamp()")
             unit = Unit(conn, at)
             released = await hand_back(unit, boot, strays)

@@ -76,6 +76,7 @@ class PostgresStore(
         self._address = Address(url, schema)
         self._pool = Pool(self._address, pool_size)
         self._bell = Bell(self._address)
+        self._pool.broke = self._bell.doubt
         self._warming: asyncio.Future[None] | None = None
         self._floors: dict[tuple[str, ...], Floors] = {}
         self._together = Together(self._put_plain)

@@ -4,7 +4,9 @@ Listeners of this process are called at once. Others are told by NOTIFY, on this
 never inside a writing statement: the first at once, then all that gathered, every few
 milliseconds. Telling is a hint: what cannot be told is dropped, and a slow poll is the net. A
 lost connection is made anew; since hints may have been lost with it, listeners are then told
-that something may be ready and something may be due.
+that something may be ready and something may be due. A line that only listens can fall silent
+with its socket open, and nobody would know; so it is asked for a sign of life as soon as another
+line of this process broke, and now and then.
 """
 
 from __future__ import annotations
@@ -29,6 +31,11 @@ LAST_WORDS_S = 0.25
 LONGEST_MESSAGE = 7000
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
+CHECK_S = 300.0
+"""How often the line is asked for a sign of life although no other broke. An idle instance sends
+two statements a minute; this one is hardly seen beside them."""
+ANSWER_S = 5.0
+"""How long a sign of life is waited for. A new line costs little, being deaf costs more."""
 
 AFTER_LOSS = (WakeUp(Signal.READY), WakeUp(Signal.DUE))
 
@@ -47,14 +54,22 @@ class Bell:
         self._closed = asyncio.Event()
         self._pid = 0  # of our own session, whose words were told here already
         self._tasks: set[asyncio.Task[None]] = set()
+        self._checking: asyncio.Task[None] | None = None
+        self._doubted = asyncio.Event()
 
     async def open(self) -> None:
         """Connect and listen; raises errors of Duly."""
         if self.conn is None or self.conn.is_closed():
             conn = await self._address.connect(synchronous_commit="off")
-            await conn.add_listener(self._address.channel, self._hear)
+            try:
+                await conn.add_listener(self._address.channel, self._hear)
+            except BaseException:  # a cancelled one too: nobody else knows of this line yet
+                conn.terminate()
+                raise
             conn.add_termination_listener(self._lost)
             self.conn, self._pid = conn, conn.get_server_pid()
+        if self._checking is None:
+            self._checking = asyncio.get_running_loop().create_task(self._check())
 
     async def close(self) -> None:
         """Say what is still unsaid, within a moment; end the connection and all under way."""
@@ -64,9 +79,10 @@ class Bell:
                     await asyncio.gather(*self._tasks, return_exceptions=True)
                     await self._send()
         self._closed.set()
-        for task in list(self._tasks):
+        left = [*self._tasks, *([self._checking] if self._checking is not None else ())]
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
         conn, self.conn = self.conn, None
         if conn is not None:
             conn.terminate()
@@ -92,6 +108,10 @@ class Bell:
             self._resting = True
             self._spawn(self._send())
 
+    def doubt(self) -> None:
+        """Another line of this process broke: see soon whether this one is sound."""
+        self._doubted.set()
+
     async def say(self, wake: WakeUp) -> None:
         """Tell one thing at once; returns when the database has it, or cannot be told."""
         self._tell_here([wake])
@@ -109,12 +129,29 @@ class Bell:
         asyncio.get_running_loop().call_later(REST_S, self._rested)
 
     async def _notify(self, told: str) -> None:
-        try:
-            async with self.lock:
-                if self.conn is not None and not self.conn.is_closed():
-                    await self.conn.fetch("select pg_notify($1, $2)", self._address.channel, told)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, BROKEN):
-            pass  # a hint that is lost: the poll is the net
+        await self._ask("select pg_notify($1, $2)", self._address.channel, told)
+
+    async def _check(self) -> None:
+        """Ask for a sign of life when there is a doubt, and now and then, until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await self._doubted.wait()
+            self._doubted.clear()
+            await self._ask("select 1", within_s=ANSWER_S)
+
+    async def _ask(self, sql: str, *args: str, within_s: float | None = None) -> None:
+        """Send one statement, if there is a line. One that gives no answer is ended at once."""
+        async with self.lock:
+            conn = self.conn
+            if conn is None or conn.is_closed():
+                return  # a hint that is lost: the poll is the net
+            try:
+                await conn.fetch(sql, *args, timeout=within_s)
+            except TimeoutError:
+                conn.terminate()  # now, and not when the driver's own cancelling waited in vain
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, BROKEN):
+                return
 
     def _rested(self) -> None:
         self._resting = False
