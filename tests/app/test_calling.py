@@ -16,6 +16,7 @@ import pytest
 
 from duly import Duly, Refused, events
 from duly.app.explaining import Explaining
+from duly.core.breakers import BreakerFilter
 from duly.core.effects import EffectFilter
 from duly.core.runs import Answer, RunView
 from duly.core.states import EffectState, RunState
@@ -153,6 +154,28 @@ async def test_an_occurrence_is_called_for_once_and_a_test_is_an_occurrence_of_i
         told = await Explaining(it.hand.store).schedule(await it.hand.client.timer("t"))
         assert any(one.endswith("succeeded; its call: answered 200: success")
                    for one in told.causes)  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [404, 405, 422, 500])
+async def test_a_target_that_is_gone_or_changed_is_called_no_more_until_it_is_probed(
+    status: int,
+) -> None:
+    async with scene(*[status] * 5, 200) as it:
+        await it.timer(method="GET")
+        while len(it.peer.requests) < 5:
+            await it.hand.client.test_timer("t", by="ann")
+            await it.hand.run_due()
+            await it.hand.tick("2s")
+        held_back = await it.hand.client.test_timer("t", by="ann")
+        await it.hand.run_due()
+        view = await it.view(held_back)
+        assert (view.state, view.reason) == (RunState.WAITING, "breaker:schedule:t")
+        assert len(it.peer.requests) == 5, "the fifth failure opened it"
+        [broken] = await it.hand.store.breakers(BreakerFilter(broken=True))
+        assert (broken.name, broken.failures) == ("schedule:t", 5)
+        await it.hand.tick("5m")
+        assert (await it.view(held_back)).state is RunState.SUCCEEDED
+        assert await it.hand.store.breakers(BreakerFilter(broken=True)) == []
 
 
 async def test_an_address_that_is_not_allowed_is_never_called() -> None:

@@ -25,6 +25,7 @@ import msgspec
 from duly import events
 from duly.app.tasks import DeclaredTask
 from duly.core.answers import ERROR_CLASSES, ErrorClass, class_of, shown_answer
+from duly.core.breakers import Breaker
 from duly.core.calls import (
     COMPLETION_HEADERS,
     STARTED,
@@ -58,13 +59,18 @@ SHORTEST_HIDDEN = 4
 
 
 def carry_calls(app: Duly, **options: Any) -> DeclaredTask:
-    """Let an application carry the task `http`, and with it any timer of its store."""
+    """Let an application carry the task `http`, and with it any timer of its store.
+
+    Each timer has a breaker of its own: its request is fixed, so any status that is not expected
+    says that the target changed.
+    """
     caller = _Caller(app)
 
     async def http(ctx: Context, call: HttpCall) -> dict[str, Any]:
         """Make an HTTP call."""
         return await _Made(caller, ctx, call).outcome()
 
+    options.setdefault("breaker", Breaker(fixed=True))
     return app.task(name=TASK, **options)(http)
 
 
