@@ -2,11 +2,13 @@
 
 Alone, then among 100,000 and a million others that are not due for hours. All are enqueued before
 the worker starts; the store's processor time is read while they fall due. A product meets a million
-only where it enqueues them in minutes. A lateness below nought is a run that started early.
+only where it enqueues them in minutes. A lateness below nought is a run that started early. The
+limit is a bare event loop with timers for the same instants.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from bench.fleet import Fleet
@@ -21,12 +23,34 @@ WORDS = {0: "alone", 100_000: "among 100,000", 1_000_000: "among 1,000,000"}
 
 
 def measure(scene: Scene) -> None:
-    """Measure every product, with as many later runs as it can be given."""
+    """Measure the machine's timers, then every product with as many later runs as it can take."""
+    _measure_timers(scene)
     for far, word in ((300, "among few"),) if scene.quick else tuple(WORDS.items()):
         for product in scene.of_line("E"):
             if far <= product.far:
                 with scene.sparing(product, f"E {word}"):
                     _measure(scene, product, far, word)
+
+
+def _measure_timers(scene: Scene) -> None:
+    """How late a bare event loop is that has nothing to do but the same thousand instants."""
+    near = scene.some(NEAR, 20)
+    late = asyncio.run(_timers(near, SPAN_S / NEAR))
+    for part, name in ((0.5, "p50"), (0.99, "p99"), (1.0, "longest")):
+        scene.results.add(f"E late alone, {name}", "limit", [percentile(late, part)], unit="ms")
+
+
+async def _timers(count: int, every: float) -> list[float]:
+    loop = asyncio.get_running_loop()
+    late: list[float] = []
+    over = loop.create_future()
+    first = loop.time() + 0.5
+    for number in range(count):
+        at = first + number * every
+        loop.call_at(at, lambda at=at: late.append((loop.time() - at) * 1e3))
+    loop.call_at(first + count * every, over.set_result, None)
+    await over
+    return late
 
 
 def _measure(scene: Scene, product: Product, far: int, word: str) -> None:
