@@ -164,6 +164,10 @@ async def child_completed(world: World) -> None:
     )
 
 
+async def sent_again(world: World) -> None:
+    await test_enqueue.test_a_resent_enqueue_does_not_bring_back_a_run_that_moved_on(world, False)
+
+
 async def went_back(world: World) -> None:
     await test_ahead.test_its_time_goes_with_it_when_it_goes_back(world, "its holder died")
 
@@ -176,7 +180,7 @@ Check = Callable[[World], Awaitable[None]]
 CAUGHT_BY_CONTRACT: list[tuple[type[MemoryStore], Check]] = [
     (ClaimsForTheDead, test_claim.test_a_boot_that_is_unknown_dead_or_gone_claims_nothing),
     (RaisesTheDead, test_deaths.test_the_dead_stay_dead),
-    (InsertsTwice, test_enqueue.test_a_resent_enqueue_does_not_bring_back_a_run_that_moved_on),
+    (InsertsTwice, sent_again),
     (ForgetsKeys, test_enqueue.test_a_key_joins_the_live_run),
     (HoldsSlots, freed_by_completing),
     (MarkStands, test_firing.test_an_occurrence_fires_once),

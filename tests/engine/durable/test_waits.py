@@ -34,6 +34,28 @@ async def calls(ctx: Context) -> None:
     await ctx.call("child", "slow")
 
 
+async def races(ctx: Context) -> None:
+    """Two branches: one goes on after a sleep, the other waits for what never happens."""
+
+    async def after_a_nap() -> None:
+        await ctx.sleep("nap", "1m")
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            await asyncio.wait([group.create_task(ctx.step("woke", lambda: True))])
+
+    nap, paid = asyncio.create_task(after_a_nap()), asyncio.create_task(ctx.wait_for("paid"))
+    await asyncio.wait([nap, paid], return_when=asyncio.FIRST_COMPLETED)
+    paid.cancel()
+
+
+@in_time
+async def test_a_sleep_that_is_over_goes_on_beside_a_wait(bench: Bench) -> None:
+    app = Duly("memory://")
+    app.task(name="races")(races)
+    await bench.start(app)
+    run = await bench.ask("races")
+    assert (await bench.ended(run, 600)).state.value == "succeeded"
+
+
 WAITS = {
     "a sleep": (sleeps, "waiting", "sleep:nap"),
     "an event": (awaits, "waiting", "event:paid"),

@@ -30,6 +30,11 @@ from duly.errors import Refused
 TICK = timedelta(microseconds=1)
 
 
+QUIET_TURNS = 8
+"""Turns of the loop that code between two steps may take: `asyncio.wait`, a task group and a timeout
+around each other take five."""
+
+
 class Suspended(BaseException):
     """Unwinds a thread whose attempt is suspended. No `except Exception` stops it."""
 
@@ -50,7 +55,7 @@ class Waits:
     def __init__(self, holding: Holding, services: Services, journal: Journal) -> None:
         self._holding, self._services, self._journal = holding, services, journal
         self._pending: dict[Wait, float] = {}  # since when, by the monotonic clock
-        self._at_work = 0
+        self._at_work = self._turns = 0
         self.in_thread = False  # then nothing can be cancelled: the wait itself unwinds it
         self._noted: set[Wait] = set()
         self.suspended: tuple[Wait, ...] = ()
@@ -81,8 +86,16 @@ class Waits:
 
     def _consider(self) -> None:
         """Suspend once nothing is at work, and nothing was begun in the next turns of the loop."""
-        loop = asyncio.get_running_loop()
-        loop.call_soon(lambda: loop.call_soon(lambda: loop.call_soon(self._suspend_if_quiet)))
+        self._turns += 1
+        self._look_again(self._turns, QUIET_TURNS)
+
+    def _look_again(self, asked: int, turns: int) -> None:
+        if asked != self._turns:
+            return  # something was begun or ended since, and is looked at by itself
+        if turns:
+            asyncio.get_running_loop().call_soon(self._look_again, asked, turns - 1)
+        else:
+            self._suspend_if_quiet()
 
     def _suspend_if_quiet(self) -> None:
         handle = self._holding.handle

@@ -104,7 +104,8 @@ class Work:
     async def sleep(self, name: str, duration: timedelta) -> None:
         """Wait until so long after this sleep was first begun, without a slot."""
         with self.journal.naming("a sleep", name):
-            rest = await self.waits.rest(name, duration)
+            with self.waits.working():  # if it is over, what comes after it is to go on
+                rest = await self.waits.rest(name, duration)
             if rest > timedelta(0):
                 await self.waits.wait(Wait(reason=f"sleep:{name}", rest=rest, timer=name))
 
