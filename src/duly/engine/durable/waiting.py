@@ -31,8 +31,8 @@ TICK = timedelta(microseconds=1)
 
 
 QUIET_TURNS = 8
-"""Turns of the loop that code between two steps may take: `asyncio.wait`, a task group and a timeout
-around each other take five."""
+"""Turns of the loop that code between two steps may take: `asyncio.wait`, a task group and a
+timeout around each other take five."""
 
 
 class Suspended(BaseException):
