@@ -9,7 +9,8 @@ net under hints that were lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from duly.core.fleet import Horizon
@@ -26,11 +27,11 @@ class Alarm:
         self._event = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self.at: float | None = None
-        self.set_when = 0.0  # when it was last set anew
+        self.was_set_at = 0.0  # by the loop's clock, when it was last set anew
 
     def set_at(self, at: float | None) -> None:
         """Ring at `at` and not before; None: not at all."""
-        self.set_when = asyncio.get_running_loop().time()
+        self.was_set_at = asyncio.get_running_loop().time()
         self._stop()
         self._event.clear()
         self._start(at)
@@ -86,12 +87,35 @@ class Almanac:
         self.suspects = False
         self.next_wake: float | None = None  # when that run is due
         self._ahead: tuple[datetime, float] | None = None  # store's clock, loop's clock
+        self._asked = self._answered = self._under_way = 0  # looks at the horizon
         self._on_cancel: Callable[[str], None] | None = None
         self.concerned: Callable[[str], bool] = lambda boot: True
 
     def on_cancel(self, asked: Callable[[str], None]) -> None:
         """Call `asked` with a run's id when somebody asks for its cancelling."""
         self._on_cancel = asked
+
+    @contextmanager
+    def looking(self) -> Iterator[Callable[[Horizon], None]]:
+        """Go round one look at the horizon, and give what notes its answer.
+
+        What is heard meanwhile may be younger than the answer, so it is looked for again; an answer
+        that comes after that of a later look says nothing any more.
+        """
+        self.look.clear()
+        self._asked += 1
+        number = self._asked
+        self._under_way += 1
+
+        def answered(horizon: Horizon) -> None:
+            if number > self._answered:
+                self._answered = number
+                self.note(horizon)
+
+        try:
+            yield answered
+        finally:
+            self._under_way -= 1
 
     def note(self, horizon: Horizon) -> None:
         """Set every alarm from a fresh horizon."""
@@ -126,9 +150,11 @@ class Almanac:
     def _sooner(self, detail: str) -> None:
         """A run is due at an instant (ISO text), or anything at one that was not told."""
         at = self._moment(datetime.fromisoformat(detail)) if detail else None
-        if at is None:
+        if at is None or self._under_way:
             self.look.set()
-        elif self.next_wake is None or at < self.next_wake:
+        if at is None:
+            return
+        if self.next_wake is None or at < self.next_wake:
             self.next_wake = at
             self.wake.no_later_than(at - LEAD_S)
 

@@ -161,6 +161,11 @@ class Attempts:
                 self.stop(holding, HANDED_BACK)
 
     @property
+    def crowded(self) -> bool:
+        """Whether an attempt waits for a slot."""
+        return bool(self._waiting)
+
+    @property
     def unstarted(self) -> Sequence[Holding]:
         """The attempts that wait for a slot or for their time, as they are now."""
         return [*self._waiting, *self._early]

@@ -78,18 +78,18 @@ class Looking:
 
     async def look(self) -> Horizon:
         """Show presence, read the horizon, set the alarms."""
-        self._almanac.look.clear()
         boot = self.boot
-        if boot is None:  # buried, and not yet registered anew: no fault of the loop that asks
-            raise StoreUnavailable("this instance is still joining the fleet")
-        try:
-            horizon = await self._store.beat(boot, queues=self.queues, tasks=self.tasks)
-        except BaseException:
-            self._steady_since = None
-            raise
+        with self._almanac.looking() as answered:
+            if boot is None:  # buried, and not yet registered anew: no fault of the loop that asks
+                raise StoreUnavailable("this instance is still joining the fleet")
+            try:
+                horizon = await self._store.beat(boot, queues=self.queues, tasks=self.tasks)
+            except BaseException:
+                self._steady_since = None
+                raise
         if self._steady_since is None:
             self._steady_since = self._clock.monotonic()
-        self._almanac.note(horizon)
+        answered(horizon)
         if not horizon.alive and boot == self.boot:
             self.dead.set()
         await self._judge_lateness(horizon)

@@ -259,7 +259,7 @@ class Claiming:
         self.claimed(taken)
         for holding in taken:
             self._attempts.start(holding)
-        if self._attempts.unstarted:
+        if self._attempts.crowded:
             asyncio.get_running_loop().call_later(UNSTARTED_S, self._attempts.hand_back, taken)
         return len(taken)
 

@@ -58,7 +58,11 @@ class Firing:
     async def turn(self) -> None:
         """Fire one batch, or more beside each other; while more is due, the alarm rings on."""
         batches = [self._batch() for _ in range(LANES if self._more else 1)]
-        self._more = any(await asyncio.gather(*batches))
+        ended = await asyncio.gather(*batches, return_exceptions=True)  # none outlasts the turn
+        self._more = any(one is True for one in ended)
+        for one in ended:
+            if isinstance(one, BaseException):
+                raise one
         if self._more:
             return
         horizon = await self._look()
@@ -128,4 +132,4 @@ async def _await_turn(
         await clock.pause(patience.wait_s(rank))
         if alarm.rings:
             return
-        patience.heard(alarm.set_when - began)
+        patience.heard(alarm.was_set_at - began)
