@@ -178,6 +178,20 @@ async def test_a_target_that_is_gone_or_changed_is_called_no_more_until_it_is_pr
         assert await it.hand.store.breakers(BreakerFilter(broken=True)) == []
 
 
+async def test_a_target_that_vanishes_again_and_again_is_called_no_more() -> None:
+    async with scene(202) as it:
+        await it.timer(method="GET", completion="1m")
+        for _ in range(4):
+            await it.hand.tick("2m")
+            await it.hand.client.test_timer("t", by="ann")
+            await it.hand.run_due()
+        await it.hand.tick("61s")
+        told = it.hand.events.of(events.CallAnswered)
+        assert [one.counts for one in told if one.error_class == "vanished"] == [True] * 5
+        [broken] = await it.hand.store.breakers(BreakerFilter(broken=True))
+        assert (broken.name, broken.fault) == ("schedule:t", "vanished")
+
+
 async def test_an_address_that_is_not_allowed_is_never_called() -> None:
     async with scene(200) as it:
         timer, _ = read_timer("t", {"every": "1h", "url": f"http://{HOST}:{it.peer.port}/"})

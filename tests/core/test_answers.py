@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from duly.core import faults
 from duly.core.answers import (
     ERROR_CLASSES,
     ErrorClass,
@@ -22,9 +23,9 @@ STATUSES: list[tuple[int, str | None, str, bool]] = [
     (501, None, "contract changed", True),
     (401, None, "access denied", True),
     (403, None, "access denied", True),
-    (429, None, "busy", False),
-    (429, "7", "busy", False),
-    (503, "7", "busy", False),
+    (429, None, "busy", True),
+    (429, "7", "busy", True),
+    (503, "7", "busy", True),
     (503, None, "server error", True),
     (500, "7", "server error", True),
     (502, None, "server error", True),
@@ -44,14 +45,15 @@ def test_a_status_has_its_class(
 ) -> None:
     found = class_of_status(status, retry_after=retry_after)
     assert found == word
-    assert ERROR_CLASSES[found].counts_for_breaker is counts
+    assert faults.counts(faults.FAULT_OF[found], fixed=True) is counts
 
 
 def test_every_class_says_what_it_means_and_our_own_mistakes_do_not_count() -> None:
     assert set(ERROR_CLASSES) == set(ErrorClass)
     assert all(row.meaning for row in ERROR_CLASSES.values())
-    spared = {one for one, row in ERROR_CLASSES.items() if not row.counts_for_breaker}
-    assert spared == {ErrorClass.BUSY, ErrorClass.FORBIDDEN, ErrorClass.OURS}
+    assert set(faults.FAULT_OF) == set(ErrorClass)
+    spared = {one for one, of in faults.FAULT_OF.items() if not faults.counts(of, fixed=True)}
+    assert spared == {ErrorClass.FORBIDDEN, ErrorClass.OURS}
 
 
 def test_an_error_without_a_class_has_none() -> None:

@@ -8,7 +8,8 @@ import ssl
 
 import pytest
 
-from duly.core.faults import FAULTS, Fault, blamed, counts, fault_of, fault_of_status
+from duly.core.answers import class_of_status
+from duly.core.faults import FAULT_OF, FAULTS, Fault, blamed, counts, fault_of
 from duly.errors import InvalidValue, NotPerformed, StoreUnavailable
 
 STATUSES = [
@@ -17,7 +18,7 @@ STATUSES = [
     (403, Fault.ACCESS_DENIED, False, True),
     (404, Fault.ROUTE_NOT_FOUND, False, True),
     (405, Fault.CONTRACT_CHANGED, False, True),
-    (408, Fault.TIMED_OUT, True, True),
+    (408, Fault.BUSY, True, True),
     (410, Fault.ROUTE_NOT_FOUND, False, True),
     (415, Fault.CONTRACT_CHANGED, False, True),
     (418, Fault.UNEXPECTED_STATUS, False, True),
@@ -27,7 +28,7 @@ STATUSES = [
     (500, Fault.SERVER_ERROR, True, True),
     (502, Fault.SERVER_ERROR, True, True),
     (503, Fault.SERVER_ERROR, True, True),
-    (504, Fault.TIMED_OUT, True, True),
+    (504, Fault.SERVER_ERROR, True, True),
 ]
 
 
@@ -35,13 +36,13 @@ STATUSES = [
 def test_a_status_has_its_word_and_counts_or_not(
     status: int, fault: Fault, counted: bool, counted_when_fixed: bool
 ) -> None:
-    assert fault_of_status(status) is fault
+    assert FAULT_OF[class_of_status(status)] is fault
     assert counts(fault) is counted
     assert counts(fault, fixed=True) is counted_when_fixed
 
 
 def test_a_503_that_says_when_to_come_back_is_busy() -> None:
-    assert fault_of_status(503, retry_after=True) is Fault.BUSY
+    assert FAULT_OF[class_of_status(503, retry_after="7")] is Fault.BUSY
 
 
 def raised_from(outer: Exception, inner: Exception) -> Exception:

@@ -36,6 +36,7 @@ from duly.core.calls import (
     with_secrets,
 )
 from duly.core.effects import Address, Sending
+from duly.core.faults import FAULT_OF, counts
 from duly.core.steps import MOST_WORDS, of_call, token_step
 from duly.core.zones import zone
 from duly.engine import Context
@@ -307,7 +308,7 @@ class _Made:
                 target=self._target,
                 status=status,
                 error_class=None if failed is None else failed.value,
-                counts=failed is not None and ERROR_CLASSES[failed].counts_for_breaker,
+                counts=failed is not None and counts(FAULT_OF[failed], fixed=True),
             )
         )
 

@@ -109,38 +109,37 @@ class ErrorClass(StrEnum):
 
 @dataclass(frozen=True)
 class ClassRow:
-    """What a class of error means: for the target's breaker, and for another try.
+    """What a class of error means, and for another try; for a breaker it is `faults` that says so.
 
     `again` says whether the same call, made later, may succeed while nobody changes anything.
     """
 
-    counts_for_breaker: bool
     again: bool
     meaning: str
 
 
 ERROR_CLASSES: Mapping[ErrorClass, ClassRow] = {
-    ErrorClass.NOT_FOUND: ClassRow(True, False, "404, 410: nobody serves this route any more"),
+    ErrorClass.NOT_FOUND: ClassRow(False, "404, 410: nobody serves this route any more"),
     ErrorClass.CONTRACT: ClassRow(
-        True, False, "400, 405, 411 to 417, 422, 426, 428, 431, 501, 505: it wants another request"
+        False, "400, 405, 411 to 417, 422, 426, 428, 431, 501, 505: it wants another request"
     ),
-    ErrorClass.DENIED: ClassRow(True, False, "401, 402, 403, 407, 451: the caller may not do this"),
-    ErrorClass.BUSY: ClassRow(False, True, "408, 425, 429, and 503 with Retry-After: later"),
-    ErrorClass.SERVER: ClassRow(True, True, "any other 5xx: the target failed"),
-    ErrorClass.MOVED: ClassRow(True, False, "3xx: the route is elsewhere; it is never followed"),
-    ErrorClass.UNEXPECTED: ClassRow(True, False, "an answer that is not among those expected"),
-    ErrorClass.TIMED_OUT: ClassRow(True, True, "no answer, or no connection, within the deadline"),
-    ErrorClass.NAME: ClassRow(True, True, "the host's name leads nowhere"),
-    ErrorClass.REFUSED: ClassRow(True, True, "nobody listens there, or nothing leads there"),
-    ErrorClass.TLS: ClassRow(True, False, "no trusted, encrypted connection came about"),
-    ErrorClass.BROKEN_OFF: ClassRow(True, True, "the connection broke, or spoke no HTTP"),
+    ErrorClass.DENIED: ClassRow(False, "401, 402, 403, 407, 451: the caller may not do this"),
+    ErrorClass.BUSY: ClassRow(True, "408, 425, 429, and 503 with Retry-After: later"),
+    ErrorClass.SERVER: ClassRow(True, "any other 5xx: the target failed"),
+    ErrorClass.MOVED: ClassRow(False, "3xx: the route is elsewhere; it is never followed"),
+    ErrorClass.UNEXPECTED: ClassRow(False, "an answer that is not among those expected"),
+    ErrorClass.TIMED_OUT: ClassRow(True, "no answer, or no connection, within the deadline"),
+    ErrorClass.NAME: ClassRow(True, "the host's name leads nowhere"),
+    ErrorClass.REFUSED: ClassRow(True, "nobody listens there, or nothing leads there"),
+    ErrorClass.TLS: ClassRow(False, "no trusted, encrypted connection came about"),
+    ErrorClass.BROKEN_OFF: ClassRow(True, "the connection broke, or spoke no HTTP"),
     ErrorClass.STARTED: ClassRow(
-        True, False, "202 was answered, and neither expected nor is its completion waited for"
+        False, "202 was answered, and neither expected nor is its completion waited for"
     ),
-    ErrorClass.VANISHED: ClassRow(True, False, "started, and never said to be completed"),
-    ErrorClass.REPORTED: ClassRow(True, False, "started, and the target said that it failed"),
-    ErrorClass.FORBIDDEN: ClassRow(False, False, "our rules do not let this address be called"),
-    ErrorClass.OURS: ClassRow(False, False, "the request could not be made: a secret is missing"),
+    ErrorClass.VANISHED: ClassRow(False, "started, and never said to be completed"),
+    ErrorClass.REPORTED: ClassRow(False, "started, and the target said that it failed"),
+    ErrorClass.FORBIDDEN: ClassRow(False, "our rules do not let this address be called"),
+    ErrorClass.OURS: ClassRow(False, "the request could not be made: a secret is missing"),
 }
 
 _CONTRACT = frozenset({400, 405, 406, *range(411, 418), 422, 426, 428, 431, 501, 505})

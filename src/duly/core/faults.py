@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
+from duly.core.answers import ErrorClass, class_of
 from duly.errors import DulyBug, EnvironmentFailure, StoreRefused, StoreUnavailable, UsageError
 
 
@@ -34,6 +35,10 @@ class Fault(StrEnum):
     CONNECTION_FAILED = "connection_failed"
     NAME_NOT_FOUND = "name_not_found"
     TLS_FAILED = "tls_failed"
+    ONLY_STARTED = "only_started"
+    VANISHED = "vanished"
+    REPORTED = "reported"
+    NOT_ALLOWED = "not_allowed"
     OURS = "ours"
 
 
@@ -57,33 +62,33 @@ FAULTS: Mapping[Fault, FaultRow] = {
     Fault.CONNECTION_FAILED: FaultRow("connection failed", True),
     Fault.NAME_NOT_FOUND: FaultRow("name not found", True),
     Fault.TLS_FAILED: FaultRow("TLS failed", True),
+    Fault.ONLY_STARTED: FaultRow("only started", False),
+    Fault.VANISHED: FaultRow("vanished", True),
+    Fault.REPORTED: FaultRow("reported as failed", False),
+    Fault.NOT_ALLOWED: FaultRow("target not allowed", False, False),
     Fault.OURS: FaultRow("our own error", False, False),
 }
 
-_CLASSES: Mapping[str, Fault] = {
-    **{row.words: fault for fault, row in FAULTS.items()},
-    "redirected": Fault.UNEXPECTED_STATUS,
-    "connection broke": Fault.CONNECTION_FAILED,
+FAULT_OF: Mapping[ErrorClass, Fault] = {
+    ErrorClass.NOT_FOUND: Fault.ROUTE_NOT_FOUND,
+    ErrorClass.CONTRACT: Fault.CONTRACT_CHANGED,
+    ErrorClass.DENIED: Fault.ACCESS_DENIED,
+    ErrorClass.BUSY: Fault.BUSY,
+    ErrorClass.SERVER: Fault.SERVER_ERROR,
+    ErrorClass.MOVED: Fault.UNEXPECTED_STATUS,
+    ErrorClass.UNEXPECTED: Fault.UNEXPECTED_STATUS,
+    ErrorClass.TIMED_OUT: Fault.TIMED_OUT,
+    ErrorClass.NAME: Fault.NAME_NOT_FOUND,
+    ErrorClass.REFUSED: Fault.CONNECTION_REFUSED,
+    ErrorClass.TLS: Fault.TLS_FAILED,
+    ErrorClass.BROKEN_OFF: Fault.CONNECTION_FAILED,
+    ErrorClass.STARTED: Fault.ONLY_STARTED,
+    ErrorClass.VANISHED: Fault.VANISHED,
+    ErrorClass.REPORTED: Fault.REPORTED,
+    ErrorClass.FORBIDDEN: Fault.NOT_ALLOWED,
+    ErrorClass.OURS: Fault.OURS,
 }
-"""Faults by the words of `core.answers.ErrorClass`, which senders give to their errors."""
-
-_STATUSES: Mapping[int, Fault] = {
-    400: Fault.CONTRACT_CHANGED,
-    401: Fault.ACCESS_DENIED,
-    403: Fault.ACCESS_DENIED,
-    404: Fault.ROUTE_NOT_FOUND,
-    405: Fault.CONTRACT_CHANGED,
-    407: Fault.ACCESS_DENIED,
-    408: Fault.TIMED_OUT,
-    410: Fault.ROUTE_NOT_FOUND,
-    415: Fault.CONTRACT_CHANGED,
-    422: Fault.CONTRACT_CHANGED,
-    425: Fault.BUSY,
-    429: Fault.BUSY,
-    501: Fault.CONTRACT_CHANGED,
-    504: Fault.TIMED_OUT,
-    511: Fault.ACCESS_DENIED,
-}
+"""The fault of each class that an answer, or its absence, has."""
 
 _KINDS: Mapping[str, Fault] = {
     "builtins.ConnectionRefusedError": Fault.CONNECTION_REFUSED,
@@ -125,19 +130,6 @@ _OWN = (UsageError, DulyBug, StoreUnavailable, StoreRefused)
 E = TypeVar("E", bound=BaseException)
 
 
-def fault_of_status(status: int, *, retry_after: bool = False) -> Fault:
-    """Name the fault of an HTTP status that was not expected.
-
-    A 503 that says when to come back is busy, not broken.
-    """
-    if status == 503 and retry_after:
-        return Fault.BUSY
-    known = _STATUSES.get(status)
-    if known is not None:
-        return known
-    return Fault.SERVER_ERROR if status // 100 == 5 else Fault.UNEXPECTED_STATUS
-
-
 def fault_of(error: BaseException) -> Fault:
     """Name what went wrong; `ours` for whatever says nothing of a target."""
     found = Fault.OURS
@@ -148,9 +140,9 @@ def fault_of(error: BaseException) -> Fault:
         said = getattr(seen, "fault", None)
         if isinstance(said, str) and said in FAULTS:
             return Fault(said)
-        known = _CLASSES.get(str(getattr(seen, "error_class", "")))
+        known = class_of(seen)
         if known is not None:
-            return known
+            return FAULT_OF[known]
         if isinstance(seen, _OWN) or type(seen) is EnvironmentFailure:
             break
         here = _by_kind(seen)
