@@ -87,7 +87,10 @@ def _thing(module: ModuleType, name: str) -> str:
 
 
 def _members(kind: type) -> Iterator[str]:
-    for name, member in vars(kind).items():
+    """Yield what a class offers: what it has of others of this house, and its own."""
+    ours = [one for one in kind.__mro__ if one.__module__.startswith("duly.")]
+    offered = {name: member for one in reversed(ours) for name, member in vars(one).items()}
+    for name, member in offered.items():
         if name.startswith("_"):
             continue
         if isinstance(member, property) and member.__doc__:
@@ -99,7 +102,7 @@ def _members(kind: type) -> Iterator[str]:
 def _signature(name: str, function: object) -> str:
     assert callable(function), "only what can be called has a signature"
     text = str(inspect.signature(function)).replace("self, ", "").replace("(self)", "()")
-    text = re.sub(r"'([^']*)'", r"\1", text)
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations, not defaults
     begin = "async " if inspect.iscoroutinefunction(function) else ""
     return f"{begin}{name}{text}"
 

@@ -15,7 +15,7 @@ from duly.app.supervising import attach, part
 from duly.engine.instance import Engine
 from duly.engine.supervising import OWN_LOOPS, Notice, Supervising, own_policy
 from duly.engine.telling import Telling
-from duly.engine.tripping import FAILING, QUIET, TRIPPED, Tripping, count_trip
+from duly.engine.trips import FAILING, QUIET, TRIPPED, Tripping, count_trip
 from duly.engine.turning import loop_of
 from duly.engine.unserved import UNSERVED
 from duly.events import Bus

@@ -37,7 +37,6 @@ MODULES = [
     "stores/postgres/claims",
     "stores/sqlite/__init__",
     "testing/__init__",
-    "timers",
     "__init__",
 ]
 
@@ -49,8 +48,6 @@ CASES = [
     ("cli", "import duly.app", ""),
     ("server/api", "import duly.client", ""),
     ("client", "from duly.stores.base import x", ""),
-    ("client", "import duly.timers", ""),
-    ("timers", "import duly.client", "layers"),
     ("stores/postgres/__init__", "import asyncpg, duly.stores.postgres.claims", ""),
     ("core/runs", "from duly.errors import DulyError", ""),
     ("core/runs", "import asyncio", "pure"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from duly.client import Client
+from duly.client import Client, Saved
 from duly.core.runs import Answer, Origin
 from duly.core.schedules import Declared, Source
 from duly.core.states import ScheduleState
@@ -15,7 +15,6 @@ from duly.core.timers import Timer, TimerFile, call_of, read_timer
 from duly.engine.clock import SystemClock
 from duly.errors import InvalidValue, Refused, UnknownName
 from duly.events import Bus
-from duly.timers import Saved
 from tests.stores.world import T0, minutely
 
 CLOCK = SystemClock()

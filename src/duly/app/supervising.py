@@ -19,7 +19,7 @@ from duly.core.durations import parse_duration
 from duly.core.restarts import Length, RestartPolicy, last_pause
 from duly.engine import Engine
 from duly.engine.supervising import EXIT_GAVE_UP, OWN_LOOPS
-from duly.engine.tripping import Tripping
+from duly.engine.trips import Tripping
 from duly.engine.turning import EVERY, check_callable, check_policy, loop_of, name_of
 from duly.errors import UsageError
 

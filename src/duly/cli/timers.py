@@ -26,6 +26,7 @@ from duly.cli.session import (
     opened,
     output_option,
 )
+from duly.client import Applied
 from duly.core.calls import TASK
 from duly.core.durations import parse_duration
 from duly.core.runs import Answer, RunFilter, RunView
@@ -35,7 +36,6 @@ from duly.core.states import RunState
 from duly.core.timers import KEYS, OWNER, Timer, call_of, read_timer, read_timers
 from duly.core.why.schedules import last_answer
 from duly.errors import Refused, WorkFailed
-from duly.timers import Applied
 
 _COLUMNS = {
     "NAME": "name",

@@ -6,8 +6,9 @@ from duly.engine.clock import SystemClock, draw_secret
 from duly.engine.context import Child, Context, Window
 from duly.engine.durable.performing import Effect, Receipt
 from duly.engine.durable.work import Approval
-from duly.engine.instance import Engine, Plan
+from duly.engine.instance import Engine
 from duly.engine.keeper import ThreadKeeper
+from duly.engine.plan import Plan
 from duly.engine.ports import Keeper, Ports, Processes
 from duly.engine.processes import HostProcesses
 from duly.engine.pulse import beat

@@ -16,26 +16,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta, tzinfo
+from datetime import timedelta
 from functools import partial
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-import msgspec
-
 from duly import events
 from duly.core.effects import Entry, Posted
 from duly.core.fleet import Instance, Renewal
 from duly.core.runs import Answer, Ending
-from duly.core.schedules import Declared, Definition
+from duly.core.schedules import Declared
 from duly.core.states import RunVerb
 from duly.core.steps import Note
-from duly.core.tasks import Task
 from duly.engine.almanac import Almanac
 from duly.engine.announcing import Announcing
 from duly.engine.attempts import HANDED_BACK, LOST, Attempts
 from duly.engine.breaking import Gate
+from duly.engine.burying import Burying
 from duly.engine.caretaking import NO_CODE, Caretaking, Looking
 from duly.engine.claiming import Claiming
 from duly.engine.durable.gathering import Gathering
@@ -45,6 +43,7 @@ from duly.engine.firing import Firing, Promoting
 from duly.engine.halting import Halting
 from duly.engine.hands import Hands, Holding
 from duly.engine.lease import Lease
+from duly.engine.plan import Plan
 from duly.engine.ports import Keeper, Ports
 from duly.engine.reporting import Reporting
 from duly.engine.roster import Roster
@@ -56,33 +55,9 @@ from duly.engine.unserved import Unserved
 from duly.engine.watching import Presenting, Reaping, Watching
 from duly.errors import EnvironmentFailure, Refused
 from duly.events import Bus
-from duly.stores.base import Presence, Retention, Signal, Store, WakeUp
+from duly.stores.base import Presence, Signal, Store, WakeUp
 
 HANDED_BACK_AFTER_S = 1.0
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What an instance is to do, and how; durations as in `config.EngineSettings`."""
-
-    owner: str
-    version: str
-    tasks: Mapping[str, Task]
-    definitions: Sequence[Definition] = ()
-    zones: Mapping[str, tzinfo] = {}
-    queues: tuple[str, ...] = ("default",)
-    slots: int = 100
-    threads: int = 8
-    lease: timedelta = timedelta(seconds=15)
-    renewal: timedelta = timedelta(seconds=5)
-    margin: timedelta = timedelta(seconds=3)
-    grace: timedelta = timedelta(milliseconds=250)
-    presence: timedelta = timedelta(seconds=30)
-    stop_grace: timedelta = timedelta(seconds=30)
-    loop_failures: int = 5
-    keep: Retention = Retention()
-    resources: Any = None  # what the lifespan yielded: `ctx.resources`
-    gate: Gate | None = None  # the breakers as this process sees them; its own without one
-    topics: Mapping[str, Callable[[bytes], object]] | None = None  # what checks a message to each
 
 
 class Engine:
@@ -235,7 +210,7 @@ class Engine:
                 self.expecting,
                 self.reporting,
                 self.halting,
-                _Burying(self),
+                Burying(self),
                 *self.beside,
             ]
         )
@@ -470,26 +445,3 @@ class Engine:
         self.boot = self.roster.boot = self._ports.clock.new_id()
         for loop in (self.claiming, self.settling, self.looking):
             loop.boot = None
-
-
-class _Burying:
-    """A supervised loop: notices that this boot is dead, and begins again.
-
-    Joining waits for the store, however long it is away, and so belongs to `ready`, which has
-    no deadline. Boots stay in `Engine.buried` until their return was answered.
-    """
-
-    name = "burying"
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def ready(self) -> None:
-        engine = self._engine
-        if not engine.buried:
-            await engine.looking.dead.wait()
-        if engine.looking.dead.is_set() or not engine.joined:
-            await engine.rejoin()
-
-    async def turn(self) -> None:
-        await self._engine.exhume()

@@ -35,7 +35,7 @@ from duly.engine.durable.work import CHANGED
 from duly.engine.hands import Holding
 from duly.engine.roster import Roster
 from duly.engine.telling import Telling
-from duly.engine.tripping import FAILING, TRIPPED, left_behind, quiet_since
+from duly.engine.trips import FAILING, TRIPPED, left_behind, quiet_since
 from duly.stores.base import Store
 
 FAILED, POISON, REFORM = "run.failed", "run.poison", "run.changed"

@@ -25,7 +25,7 @@ from duly.core.restarts import Length, RestartPolicy, last_pause, times
 from duly.engine.clock import SystemClock
 from duly.engine.spawning import Spawned, check_command
 from duly.engine.supervising import EXIT_GAVE_UP, Notice, Supervising
-from duly.engine.tripping import TripFile
+from duly.engine.trips import TripFile
 from duly.engine.turning import EVERY, check_policy, loop_of
 
 GRACE = timedelta(seconds=10)

@@ -9,7 +9,7 @@ import pytest
 
 from duly.errors import StoreUnavailable
 from duly.server.api import bounds
-from duly.server.api.patience import Patience
+from duly.server.api.allowance import Allowance
 from tests.server.api.shop import Caller, make_shop, served
 
 RUNS = "/api/v1/tasks/add/runs"
@@ -147,11 +147,11 @@ def test_depth_is_read_without_parsing() -> None:
     assert {body: bounds.depth(body) for body in cases} == cases
 
 
-def test_patience_is_spent_and_comes_back() -> None:
-    patience = Patience(at_once=3, per_minute=60, remembered=2)
-    assert [patience.failed("a", 0.0) for _ in range(5)] == [0, 0, 0, 2, 2]
-    assert patience.spent("a", 0.0) and not patience.spent("b", 0.0)
-    assert patience.failed("a", 1.0) == 0
+def test_an_allowance_is_spent_and_comes_back() -> None:
+    allowance = Allowance(at_once=3, per_minute=60, remembered=2)
+    assert [allowance.failed("a", 0.0) for _ in range(5)] == [0, 0, 0, 2, 2]
+    assert allowance.spent("a", 0.0) and not allowance.spent("b", 0.0)
+    assert allowance.failed("a", 1.0) == 0
     for who in ("b", "c"):
-        patience.failed(who, 1.0)
-    assert not patience.spent("a", 1.0), "the least recently seen is forgotten first"
+        allowance.failed(who, 1.0)
+    assert not allowance.spent("a", 1.0), "the least recently seen is forgotten first"

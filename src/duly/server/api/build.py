@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from duly.server.api import effects, fleet, health, keys, problems, runs, schedules, stream, tasks
+from duly.server.api.allowance import Allowance
 from duly.server.api.gate import Gate
-from duly.server.api.patience import Patience
 from duly.server.api.ports import Ground
 
 PREFIX = "/api/v1"
@@ -46,7 +46,7 @@ def make_routes(ground: Ground) -> FastAPI:
         redirect_slashes=False,
     )  # fmt: skip
     app.state.ground = ground
-    app.state.patience = Patience(at_once=60, per_minute=60)
+    app.state.allowance = Allowance(at_once=60, per_minute=60)
     app.state.ring = stream.Ring(ground.clock.new_id())
     app.state.ring.attach(ground.bus)
     problems.install(app)

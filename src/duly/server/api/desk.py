@@ -21,7 +21,7 @@ from duly.core.access import HOUSE, Caller, Change, Denied, Right, denied, kept,
 from duly.core.spoken import last_line
 from duly.errors import DulyError, EnvironmentFailure
 from duly.server.api import bounds
-from duly.server.api.patience import Patience
+from duly.server.api.allowance import Allowance
 from duly.server.api.ports import Books, Ground
 from duly.server.api.problems import Problems, documented
 
@@ -171,9 +171,9 @@ def authorise(request: Request, right: Right, *, room: str, name: str | None) ->
         why = Denied.TENANT
     if why is None:
         return
-    patience: Patience = request.app.state.patience
+    allowance: Allowance = request.app.state.allowance
     clock = request.app.state.ground.clock
-    wait_s = patience.failed(f"key {caller.key}", clock.monotonic())
+    wait_s = allowance.failed(f"key {caller.key}", clock.monotonic())
     if wait_s:
         headers = {"Retry-After": str(wait_s)}
         said = f"this key was refused too often; the next is listened to in {wait_s} s"

@@ -3,7 +3,7 @@
 Everything but `/livez` and `/readyz` needs a key, also on loopback, also what does not exist. The
 key comes as a bearer token and never by cookie, so no foreign page can borrow it. A key is looked
 up by its hash; texts that are no keys are told by their checksum and cost the store nothing. All
-that fail look the same from outside, and who fails often is answered later (`patience.py`).
+that fail look the same from outside, and who fails often is answered later (`allowance.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from duly.core.access import (
 )
 from duly.errors import DulyError, EnvironmentFailure
 from duly.server.api import bounds
-from duly.server.api.patience import Patience
+from duly.server.api.allowance import Allowance
 from duly.server.api.ports import Ground
 from duly.server.api.problems import Problems, answer, problem_of
 
@@ -40,7 +40,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, *, ground: Ground) -> None:
         self._app, self._ground = app, ground
-        self._patience = Patience()
+        self._allowance = Allowance()
         self._good: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +71,7 @@ class Gate:
         found = self._configured(text) or await self._by_key(text, host)
         if found is not None:
             return found
-        wait_s = self._patience.failed(f"host {host}", self._ground.clock.monotonic())
+        wait_s = self._allowance.failed(f"host {host}", self._ground.clock.monotonic())
         if wait_s:
             raise _impatient(wait_s)
         raise _unauthenticated("this key opens nothing: unknown, revoked, expired or mistyped")
@@ -88,7 +88,7 @@ class Gate:
             return None
         digest = digest_of(text)
         if digest not in self._good:
-            wait_s = self._patience.spent(f"host {host}", self._ground.clock.monotonic())
+            wait_s = self._allowance.spent(f"host {host}", self._ground.clock.monotonic())
             if wait_s:
                 raise _impatient(wait_s)
         books = self._ground.books()

@@ -11,31 +11,26 @@ is kept, and a wrong one, a wrong run and a call that awaits nothing get the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 
 from duly import events
+from duly.client.runs import RunVerbs
 from duly.core.calls import TASK
 from duly.core.firing import run_for
-from duly.core.runs import Answer, NewRun, Origin
+from duly.core.runs import Answer, Origin
 from duly.core.schedules import Definition, ScheduleRow
 from duly.core.states import ENDS, ScheduleState, ScheduleVerb
 from duly.core.steps import MOST_WORDS, TOKENS, Memory, of_call
 from duly.core.timers import OWNER, TimerFile
 from duly.core.triggers import Once
 from duly.errors import InvalidValue, Refused, UnknownName, one_line
-
-if TYPE_CHECKING:
-    from duly.core.clock import Clock
-    from duly.events import Bus
-    from duly.stores.base import Store
 
 LONGEST_MESSAGE = 1000
 
@@ -69,18 +64,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
         return told
 
 
-class TimerVerbs:
+class TimerVerbs(RunVerbs):
     """The verbs of timers, as a part of `Client`."""
-
-    _store: Store
-    _clock: Clock
-    _bus: Bus
-
-    if TYPE_CHECKING:  # of the client whose part this is
-
-        async def emit(self, name: str, value: Any = None, *, by: str = "") -> Answer: ...
-
-        async def enqueue(self, runs: Sequence[NewRun]) -> Sequence[Any]: ...
 
     async def timers(self) -> list[ScheduleRow]:
         """Return all timers, removed ones too, by name."""

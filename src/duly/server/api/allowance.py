@@ -16,7 +16,7 @@ class _Bucket:
     at_s: float
 
 
-class Patience:
+class Allowance:
     """Buckets of failures, one per caller, at most `remembered` of them."""
 
     def __init__(
