@@ -72,6 +72,39 @@ async def test_a_suspect_runs_alone_however_long_it_takes(bench: Bench) -> None:
 
 
 @in_time
+async def test_a_suspect_finds_empty_hands_where_nobody_is_ever_idle(bench: Bench) -> None:
+    engine, _ = await bench.start(make_app(20.0), slots=2)
+    work = asyncio.create_task(never_idle(bench))
+    suspect = await bench.ask("work", queue=SUSPECT_QUEUE)
+    await bench.until(lambda: suspect in bench.tables.held, within_s=150)
+    assert len(engine.hands) == 1
+    await bench.until(lambda: suspect in bench.tables.ended, within_s=60)
+    ended = len(bench.tables.ended)
+    await bench.until(lambda: len(bench.tables.ended) > ended, within_s=60)
+    work.cancel()
+    bench.assert_sound()
+
+
+@in_time
+async def test_a_suspect_does_not_stop_those_whose_work_lasts_long(bench: Bench) -> None:
+    engine, _ = await bench.start(make_app(1000.0), slots=3)
+    await bench.ask("work")
+    await bench.until(lambda: len(engine.hands) == 1)
+    suspect = await bench.ask("work", queue=SUSPECT_QUEUE)
+    await bench.past(70)
+    late = await bench.ask("work")
+    await bench.until(lambda: late in bench.tables.held, within_s=60)
+    assert await bench.state(suspect) == "ready"
+
+
+async def never_idle(bench: Bench) -> None:
+    """Ask for work that lasts 20 s, every 10 s."""
+    while True:
+        await bench.ask("work")
+        await lasts(10)
+
+
+@in_time
 async def test_a_claim_whose_answer_came_too_late_is_handed_back(bench: Bench) -> None:
     app = make_app()
     engine, _ = await bench.start(app)

@@ -190,6 +190,25 @@ def plan_drain(backlog: Backlog, now: datetime, new_id: NewId) -> DrainPlan:
     return DrainPlan(backlog=rest, closed=_ranges(closed), runs=runs)
 
 
+def plan_forgo(backlog: Backlog, row: ScheduleRow) -> DrainPlan:
+    """Plan the end of a backlog whose schedule was retired: what is left of it is `blocked`."""
+    first, last, count = stretch_between(backlog.definition, backlog.after, backlog.until)
+    if first is None or last is None:
+        return DrainPlan(backlog=None, closed=_ranges(backlog.open_range))
+    reason, by = _why_blocked(row)
+    blocked = VerdictRange(
+        first=first,
+        last=last,
+        count=count,
+        verdict=Verdict.BLOCKED,
+        reason=reason,
+        by=by,
+        revision=backlog.revision,
+    )
+    closed, grown = extend(backlog.open_range, blocked)
+    return DrainPlan(backlog=None, closed=_ranges(closed, grown))
+
+
 def revise(row: ScheduleRow, definition: Definition, now: datetime) -> ScheduleRow:
     """Return the row under a new definition; the old one must have been settled up to `now`."""
     active = row.state is ScheduleState.ACTIVE

@@ -27,6 +27,7 @@ from duly.engine.lease import Lease
 from duly.engine.patience import Patience
 from duly.engine.roster import Roster
 from duly.engine.threads import Threads
+from duly.engine.yielding import Yielding
 from duly.stores.base import Signal, Store, WakeUp
 
 AHEAD_S = 0.2
@@ -107,6 +108,8 @@ class Claiming:
         self.began: Callable[[], Awaitable[None]] = _nobody_cares
         self._unanswered: dict[int, UUID] = {}  # room -> the claim that is to be sent again
         self._suspect = False  # a suspect is in hand, alone
+        self._yielding = Yielding(hands, roster, clock)
+        self._way_made = False  # the hands were emptied for a suspect
         self._passed_over = False  # a room was full when others were claimed for
         self._patience = Patience(TURN_S, PLACES)
         self._waited = False  # others had their turn before this claim
@@ -153,6 +156,9 @@ class Claiming:
             if self._unanswered:
                 return
             await self._almanac.ready.wait()
+            self._way_made = await self._yielding.made_way(suspects=self._almanac.suspects)
+            if self._way_made and self.open:
+                return
             await self._await_turn()
             if self.open and any(room.free() > 0 for room in self.rooms):
                 return
@@ -189,6 +195,10 @@ class Claiming:
             await self._ask_again(number)
         if self._suspect:
             return
+        if self._way_made:
+            self._way_made = False
+            self._almanac.ready.set()  # whatever else there is comes after it
+            return await self._claim_suspect()
         self._almanac.ready.clear()
         left, taken, self._passed_over = False, 0, False
         for number, room in enumerate(self.rooms):

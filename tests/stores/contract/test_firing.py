@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
 
-from duly.core.runs import Origin, RunFilter
+from duly.core.runs import Answer, Origin, RunFilter
 from duly.core.schedules import CatchUp, CatchUpMode, Overlap
 from duly.core.states import RunVerb, ScheduleVerb
 from duly.core.verdicts import Verdict
@@ -134,6 +135,29 @@ async def test_a_paced_backlog_gives_one_at_a_time(world: World) -> None:
     assert [due for _, due, _ in (await world.fire(1)).fired] == [T0 + 2 * HOUR]
     assert [due for _, due, _ in (await world.fire(MINUTE)).fired] == [T0 + 3 * HOUR]
     assert await world.store.backlogs("s") == []
+    assert (await world.fire(MINUTE)).fired == ()
+
+
+async def test_retiring_a_schedule_judges_what_was_left_of_its_backlog(world: World) -> None:
+    await world.declare(minutely(every="1h", catch_up=PACED))
+    await world.fire(4 * HOUR)
+    how: dict[str, Any] = {
+        "by": "ann",
+        "reason": "moved house",
+        "new_id": world.new_id,
+        "now": world.now,
+    }
+    for answer in (Answer.DONE, Answer.ALREADY):
+        assert await world.store.move("s", ScheduleVerb.RETIRE, **how) is answer
+    assert await world.store.backlogs("s") == []
+    found = await world.store.verdicts("s")
+    assert [(one.first, one.count, one.verdict, one.reason, one.by) for one in found] == [
+        (T0 + HOUR, 1, Verdict.FIRED, "caught up", "clock"),
+        (T0 + 2 * HOUR, 2, Verdict.BLOCKED, "retired: moved house", "ann"),
+        (T0 + 4 * HOUR, 1, Verdict.FIRED, "", "clock"),
+    ]
+    how["reason"] = ""
+    assert await world.store.move("s", ScheduleVerb.REVIVE, **how) is Answer.DONE
     assert (await world.fire(MINUTE)).fired == ()
 
 

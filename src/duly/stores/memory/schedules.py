@@ -22,6 +22,7 @@ from duly.core.firing import (
     made_row,
     plan_drain,
     plan_firing,
+    plan_forgo,
     plan_settle,
     plan_unblock,
     revise,
@@ -187,6 +188,10 @@ class ScheduleVerbs(RunVerbs):
                 by=by,
                 changed_at=at,
             )
+            if after is ScheduleState.RETIRED:
+                for one in await self.backlogs(name):
+                    plan = plan_forgo(one, self.t.schedules[name])
+                    self._apply_drain((name, one.after), plan, at)
         self.t.tell(Signal.DUE)
         return Answer.DONE
 

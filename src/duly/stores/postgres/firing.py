@@ -20,6 +20,7 @@ from duly.core.firing import (
     last_run_of,
     plan_drain,
     plan_firing,
+    plan_forgo,
 )
 from duly.core.runs import NewRun
 from duly.core.schedules import Backlog, ScheduleRow
@@ -126,6 +127,18 @@ async def write_backlogs(unit: Unit, backlogs: Sequence[Backlog]) -> None:
         await unit.fetch(PUT_BACKLOGS, *backlog_columns(backlogs))
 
 
+async def forgo(unit: Unit, row: ScheduleRow) -> None:
+    """End the backlogs of a schedule that was retired in this unit.
+
+    Who drains one writes it anew, where a statement that waited for that does not see it: so the
+    next statement looks whether something is left.
+    """
+    while (await unit.fetch(ANY_BACKLOG, row.name))[0][0]:
+        rows = await unit.fetch(FORGO, row.name)
+        plans = [plan_forgo(backlog_of(one), row) for one in rows]
+        await write_verdicts(unit, [(row.name, one) for plan in plans for one in plan.closed])
+
+
 async def _drain(unit: Unit, limit: int, new_id: NewId) -> tuple[int, list[Occurrence]]:
     """Drain backlogs whose time has come; return how many were looked at, and what fired."""
     rows = [backlog_of(row) for row in await unit.fetch(LOCK_DRAINABLE, unit.now, limit)]
@@ -190,6 +203,12 @@ order by b.schedule, b.after limit $2 for update of b skip locked
 DROP_BACKLOGS = """
 delete from duly_backlog b using unnest($1::text[], $2::timestamptz[]) d (schedule, after)
 where b.schedule = d.schedule and b.after = d.after
+"""
+
+ANY_BACKLOG = "select exists (select from duly_backlog where schedule = $1)"
+
+FORGO = f"""
+delete from duly_backlog where schedule = $1 returning {BACKLOG}
 """
 
 IS_MORE = f"""

@@ -35,7 +35,7 @@ from duly.core.schedules import (
 from duly.core.states import SCHEDULE_MOVES, ScheduleState, ScheduleVerb, advance
 from duly.core.verdicts import VerdictRange
 from duly.stores.base import Signal
-from duly.stores.postgres.firing import apply, last_runs
+from duly.stores.postgres.firing import apply, forgo, last_runs
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.rows import (
     BACKLOG,
@@ -155,6 +155,8 @@ class ScheduleVerbs(Ground):
                 moved = _stopped(plan.row, after, by=by, reason=reason, now=unit.now)
             await put(unit, [moved])
             await apply(unit, [plan])
+            if after is ScheduleState.RETIRED:
+                await forgo(unit, moved)
             unit.tell(Signal.DUE)
             return Answer.DONE
 

@@ -23,6 +23,7 @@ from duly.core.firing import (
     made_row,
     plan_drain,
     plan_firing,
+    plan_forgo,
     plan_settle,
     plan_unblock,
     revise,
@@ -200,12 +201,13 @@ def move(
     if after is ScheduleState.ACTIVE:
         put(tx, activated(settled, at))
     else:
-        put(
-            tx,
-            msgspec.structs.replace(
-                settled, state=after, next_fire=None, reason=reason, by=by, changed_at=at
-            ),
+        stopped = msgspec.structs.replace(
+            settled, state=after, next_fire=None, reason=reason, by=by, changed_at=at
         )
+        put(tx, stopped)
+        if after is ScheduleState.RETIRED:
+            for one in read_backlogs(tx, "where b.schedule = ? order by b.after", name):
+                _drain(tx, one, plan_forgo(one, stopped), at)
     tx.tell(Signal.DUE)
     return Answer.DONE
 
