@@ -97,7 +97,7 @@ OUTCOMES: list[tuple[str, Sequence[Any], str, int, str]] = [
     ("POST", [LATER, 200], "succeeded", 2, "answered 200: success"),
     ("POST", [429, 200], "succeeded", 2, "answered 200: success"),
     ("POST", [500], "parked", 1, "answered 500: server error"),
-    ("POST", [silent], "parked", 1, "connection broke"),
+    ("POST", [silent], "parked", 1, "connection failed"),
     ("PATCH", [502], "parked", 1, "answered 502: server error"),
     ("GET", [202], "failed", 1, "answered 202: only started"),
     ("POST", [202], "failed", 1, "answered 202: only started"),
@@ -187,7 +187,7 @@ async def test_a_target_that_vanishes_again_and_again_is_called_no_more() -> Non
             await it.hand.run_due()
         await it.hand.tick("61s")
         told = it.hand.events.of(events.CallAnswered)
-        assert [one.counts for one in told if one.error_class == "vanished"] == [True] * 5
+        assert [one.counts for one in told if one.fault == "vanished"] == [True] * 5
         [broken] = await it.hand.store.breakers(BreakerFilter(broken=True))
         assert (broken.name, broken.fault) == ("schedule:t", "vanished")
 
@@ -205,7 +205,7 @@ async def test_an_address_that_is_not_allowed_is_never_called() -> None:
             view = await hand.client.run(run)
             [told] = hand.events.of(events.CallAnswered)
         assert view.state is RunState.FAILED and "calls may go" in (view.error or "")
-        assert told.error_class == "target not allowed" and not told.counts
+        assert told.fault == "not_allowed" and not told.counts
         assert it.peer.connections == 0
 
 
@@ -242,7 +242,7 @@ async def test_what_is_never_said_to_be_done_has_vanished() -> None:
         await it.hand.tick("11m")
         view = await it.view(run)
         assert view.state is RunState.FAILED and "(vanished)" in (view.error or "")
-        assert it.hand.events.of(events.CallAnswered)[-1].error_class == "vanished"
+        assert it.hand.events.of(events.CallAnswered)[-1].fault == "vanished"
         with pytest.raises(Refused, match="no word any more"):
             await it.hand.client.complete_call(run, it.token())
         assert len(it.peer.requests) == 1
@@ -353,4 +353,4 @@ async def test_a_secret_that_cannot_be_used_is_told_without_it(
         [told] = it.hand.events.of(events.CallAnswered)
     assert view.state is RunState.FAILED and words in (view.error or "")
     assert "evil" not in (view.error or "") and it.peer.requests == []
-    assert (told.error_class, told.counts) == ("could not be sent", False)
+    assert (told.fault, told.counts) == ("ours", False)

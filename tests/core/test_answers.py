@@ -6,12 +6,10 @@ import pytest
 
 from duly.core import faults
 from duly.core.answers import (
-    ERROR_CLASSES,
-    ErrorClass,
-    class_of,
-    class_of_status,
+    fault_of_status,
     shown_answer,
 )
+from duly.core.faults import FAULTS, Fault, said_of
 
 STATUSES: list[tuple[int, str | None, str, bool]] = [
     (404, None, "route not found", True),
@@ -43,28 +41,27 @@ STATUSES: list[tuple[int, str | None, str, bool]] = [
 def test_a_status_has_its_class(
     status: int, retry_after: str | None, word: str, counts: bool
 ) -> None:
-    found = class_of_status(status, retry_after=retry_after)
-    assert found == word
-    assert faults.counts(faults.FAULT_OF[found], fixed=True) is counts
+    found = fault_of_status(status, retry_after=retry_after)
+    assert FAULTS[found].words == word
+    assert faults.counts(found, fixed=True) is counts
 
 
-def test_every_class_says_what_it_means_and_our_own_mistakes_do_not_count() -> None:
-    assert set(ERROR_CLASSES) == set(ErrorClass)
-    assert all(row.meaning for row in ERROR_CLASSES.values())
-    assert set(faults.FAULT_OF) == set(ErrorClass)
-    spared = {one for one, of in faults.FAULT_OF.items() if not faults.counts(of, fixed=True)}
-    assert spared == {ErrorClass.FORBIDDEN, ErrorClass.OURS}
+def test_every_fault_says_what_it_means_and_our_own_mistakes_do_not_count() -> None:
+    assert set(FAULTS) == set(Fault)
+    assert all(row.meaning for row in FAULTS.values())
+    spared = {one for one in Fault if not faults.counts(one, fixed=True)}
+    assert spared == {Fault.NOT_ALLOWED, Fault.OURS}
 
 
-def test_an_error_without_a_class_has_none() -> None:
-    assert class_of(ValueError("x")) is None
+def test_an_error_that_names_no_fault_has_none() -> None:
+    assert said_of(ValueError("x")) is None
     odd = ValueError("x")
-    odd.error_class = "route not found"  # type: ignore[attr-defined]
-    assert class_of(odd) is None
+    odd.fault = "route not found"  # type: ignore[attr-defined]
+    assert said_of(odd) is None
 
 
 def test_the_last_word_is_told_in_a_line() -> None:
-    assert shown_answer(404, ErrorClass.NOT_FOUND) == "answered 404: route not found"
-    assert shown_answer(None, ErrorClass.REFUSED) == "connection refused"
+    assert shown_answer(404, Fault.ROUTE_NOT_FOUND) == "answered 404: route not found"
+    assert shown_answer(None, Fault.CONNECTION_REFUSED) == "connection refused"
     assert shown_answer(200, None) == "answered 200: success"
     assert shown_answer(202, None, started=True) == "answered 202: started"

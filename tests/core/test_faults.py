@@ -8,8 +8,8 @@ import ssl
 
 import pytest
 
-from duly.core.answers import class_of_status
-from duly.core.faults import FAULT_OF, FAULTS, Fault, blamed, counts, fault_of
+from duly.core.answers import fault_of_status
+from duly.core.faults import FAULTS, Fault, blamed, counts, fault_of
 from duly.errors import InvalidValue, NotPerformed, StoreUnavailable
 
 STATUSES = [
@@ -24,7 +24,7 @@ STATUSES = [
     (418, Fault.UNEXPECTED_STATUS, False, True),
     (422, Fault.CONTRACT_CHANGED, False, True),
     (429, Fault.BUSY, True, True),
-    (302, Fault.UNEXPECTED_STATUS, False, True),
+    (302, Fault.REDIRECTED, False, True),
     (500, Fault.SERVER_ERROR, True, True),
     (502, Fault.SERVER_ERROR, True, True),
     (503, Fault.SERVER_ERROR, True, True),
@@ -36,13 +36,13 @@ STATUSES = [
 def test_a_status_has_its_word_and_counts_or_not(
     status: int, fault: Fault, counted: bool, counted_when_fixed: bool
 ) -> None:
-    assert FAULT_OF[class_of_status(status)] is fault
+    assert fault_of_status(status) is fault
     assert counts(fault) is counted
     assert counts(fault, fixed=True) is counted_when_fixed
 
 
 def test_a_503_that_says_when_to_come_back_is_busy() -> None:
-    assert FAULT_OF[class_of_status(503, retry_after="7")] is Fault.BUSY
+    assert fault_of_status(503, retry_after="7") is Fault.BUSY
 
 
 def raised_from(outer: Exception, inner: Exception) -> Exception:

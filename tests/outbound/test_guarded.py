@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from duly.core.answers import ErrorClass, class_of
+from duly.core.faults import Fault, said_of
 from duly.core.targets import Rules
 from duly.errors import NotPerformed
 from duly.outbound.base import Forbidden, OutcomeUnknown, Unreachable
@@ -40,7 +40,7 @@ async def refused(http: Http, url: str) -> str:
     with pytest.raises(Forbidden) as told:
         await http.send(effect, "POST", url)
     assert isinstance(told.value, NotPerformed) and effect.calls == 0
-    assert class_of(told.value) is ErrorClass.FORBIDDEN
+    assert said_of(told.value) is Fault.NOT_ALLOWED
     return str(told.value)
 
 
@@ -121,7 +121,7 @@ async def test_tls_is_asked_for_by_the_name_and_verified(
     finally:
         theirs.sni_callback = None
     assert asked == ["localhost", "other.example"] and len(peer.requests) == 1
-    assert class_of(told.value) is ErrorClass.TLS
+    assert said_of(told.value) is Fault.TLS_FAILED
 
 
 async def test_a_redirect_to_the_metadata_service_leads_nowhere() -> None:
@@ -134,7 +134,7 @@ async def test_a_redirect_to_the_metadata_service_leads_nowhere() -> None:
                     Effect(), "GET", f"http://{HOST}:{peer.port}/"
                 )
         assert peer.connections == 1
-        assert class_of(told.value) is ErrorClass.MOVED
+        assert said_of(told.value) is Fault.REDIRECTED
 
 
 # --- what went wrong ----------------------------------------------------------------------
@@ -145,17 +145,17 @@ async def test_a_failure_has_its_class() -> None:
         writer.transport.abort()
 
     async with closed_port() as port, naming({}) as names:
-        table: list[tuple[Any, str, ErrorClass]] = [
-            (None, f"http://{HOST}:{port}/", ErrorClass.REFUSED),
-            (None, f"http://gone.example:{port}/", ErrorClass.NAME),
-            (silent, "", ErrorClass.BROKEN_OFF),
-            (closing, "", ErrorClass.BROKEN_OFF),
-            (stalling, "", ErrorClass.TIMED_OUT),
-            (answering(404), "", ErrorClass.NOT_FOUND),
-            (answering(405), "", ErrorClass.CONTRACT),
-            (answering(401), "", ErrorClass.DENIED),
-            (answering(429), "", ErrorClass.BUSY),
-            (answering(500), "", ErrorClass.SERVER),
+        table: list[tuple[Any, str, Fault]] = [
+            (None, f"http://{HOST}:{port}/", Fault.CONNECTION_REFUSED),
+            (None, f"http://gone.example:{port}/", Fault.NAME_NOT_FOUND),
+            (silent, "", Fault.CONNECTION_FAILED),
+            (closing, "", Fault.CONNECTION_FAILED),
+            (stalling, "", Fault.TIMED_OUT),
+            (answering(404), "", Fault.ROUTE_NOT_FOUND),
+            (answering(405), "", Fault.CONTRACT_CHANGED),
+            (answering(401), "", Fault.ACCESS_DENIED),
+            (answering(429), "", Fault.BUSY),
+            (answering(500), "", Fault.SERVER_ERROR),
         ]
         for handle, url, wanted in table:
             peer = Http1(handle or answering())
@@ -163,7 +163,7 @@ async def test_a_failure_has_its_class() -> None:
                 http = guarded(f"{HOST}:*", f":{port}", names=names, deadline_s=0.5)
                 with pytest.raises((NotPerformed, OutcomeUnknown)) as told:
                     await http.send(Effect(), "POST", url or f"http://{HOST}:{peer.port}/")
-            assert class_of(told.value) is wanted, wanted
+            assert said_of(told.value) is wanted, wanted
             assert wanted in str(told.value)
 
 
@@ -246,7 +246,7 @@ async def test_an_answer_that_trickles_ends_with_the_deadline() -> None:
             else:
                 with pytest.raises(OutcomeUnknown) as told:
                     await sending
-                assert class_of(told.value) is ErrorClass.TIMED_OUT
+                assert said_of(told.value) is Fault.TIMED_OUT
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ async def test_a_head_beyond_its_bounds_is_an_answer_that_was_lost(fields: str) 
             await guarded(f"{HOST}:{peer.port}").send(
                 Effect(), "GET", f"http://{HOST}:{peer.port}/"
             )
-    assert class_of(told.value) is ErrorClass.BROKEN_OFF
+    assert said_of(told.value) is Fault.CONNECTION_FAILED
 
 
 async def test_a_secret_that_is_echoed_is_struck_out_whole() -> None:

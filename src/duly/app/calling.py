@@ -24,7 +24,7 @@ import msgspec
 
 from duly import events
 from duly.app.tasks import DeclaredTask
-from duly.core.answers import ERROR_CLASSES, ErrorClass, class_of, shown_answer
+from duly.core.answers import shown_answer
 from duly.core.breakers import Breaker
 from duly.core.calls import (
     COMPLETION_HEADERS,
@@ -36,7 +36,7 @@ from duly.core.calls import (
     with_secrets,
 )
 from duly.core.effects import Address, Sending
-from duly.core.faults import FAULT_OF, counts
+from duly.core.faults import FAULTS, Fault, counts, said_of
 from duly.core.steps import MOST_WORDS, of_call, token_step
 from duly.core.zones import zone
 from duly.engine import Context
@@ -180,7 +180,7 @@ class _Made:
         if STARTED in self._call.expected:
             return answer
         raise self._failed(
-            ErrorClass.STARTED,
+            Fault.ONLY_STARTED,
             f"was answered with {STARTED}: it has started, and is not known to be done;"
             " ask for its completion, or expect 202",
         )
@@ -210,11 +210,11 @@ class _Made:
         try:
             return await self._send(_Direct(ctx), token)
         except (NotPerformed, OutcomeUnknown) as error:
-            found = class_of(error) or ErrorClass.OURS
+            found = said_of(error) or Fault.OURS
             raise CallFailed(
                 str(error),
-                error_class=found,
-                permanent=not ERROR_CLASSES[found].again,
+                fault=found,
+                permanent=not FAULTS[found].again,
                 retry_after_s=getattr(error, "retry_after_s", None),
                 answer=getattr(error, "answer", None),
             ) from None
@@ -237,7 +237,7 @@ class _Made:
                 hide=request.hide,
             )
         except Exception as error:
-            status, failed = getattr(error, "answer", None), class_of(error)
+            status, failed = getattr(error, "answer", None), said_of(error)
             if failed is not None:  # else this instance had to stop: the call says nothing
                 self._tell(None if status is None else int(status), failed)
             raise
@@ -262,10 +262,10 @@ class _Made:
         """Wait, without a slot, until the target says that it is done; raise when it does not."""
         said = await self._said(within_s)
         if isinstance(said, str):
-            raise self._failed(ErrorClass.VANISHED, f"was started, {said}")
+            raise self._failed(Fault.VANISHED, f"was started, {said}")
         if not said.get("ok"):
             told = said.get("message") or "no reason given"
-            raise self._failed(ErrorClass.REPORTED, f"was started, and failed: {told}")
+            raise self._failed(Fault.REPORTED, f"was started, and failed: {told}")
         self._tell(STARTED, None)
         return {"ok": True, "message": said.get("message", "")}
 
@@ -296,9 +296,7 @@ class _Made:
 
     # --- telling ------------------------------------------------------------------------------
 
-    def _tell(
-        self, status: int | None, failed: ErrorClass | None, *, started: bool = False
-    ) -> None:
+    def _tell(self, status: int | None, failed: Fault | None, *, started: bool = False) -> None:
         ctx = self._ctx
         ctx.progress(note=shown_answer(status, failed, started=started))
         self._caller.app.bus.emit(
@@ -307,15 +305,15 @@ class _Made:
                 schedule=ctx.schedule,
                 target=self._target,
                 status=status,
-                error_class=None if failed is None else failed.value,
-                counts=failed is not None and counts(FAULT_OF[failed], fixed=True),
+                fault=None if failed is None else failed.value,
+                counts=failed is not None and counts(failed, fixed=True),
             )
         )
 
-    def _failed(self, failed: ErrorClass, said: str) -> CallFailed:
+    def _failed(self, failed: Fault, said: str) -> CallFailed:
         self._tell(STARTED, failed)
         told = f"{self._call.method} {self._target} {said} ({failed})"
-        return CallFailed(told, error_class=failed, answer=str(STARTED))
+        return CallFailed(told, fault=failed, answer=str(STARTED))
 
     @property
     def _target(self) -> str:

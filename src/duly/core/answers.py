@@ -4,8 +4,7 @@ Two tables. The first says of an effect: performed, not performed, or nobody kno
 for each row. Its principle: "not performed" only where the standard says that the server did not
 act on the request. A proxy in between answers 502, 504 and often 503 in the server's name after
 the server may have acted, so these are unknown; a 503 with `Retry-After` is the server's own word
-to come back. The second says what a failed call tells of its target: a class with a short word,
-whether it counts for the target's breaker, and whether the same call may fare better later.
+to come back. The second says which fault (`core/faults.py`) a status that was not expected shows.
 Pure; knows nothing of connections.
 """
 
@@ -14,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from duly.core.faults import FAULTS, Fault
 
 
 class Word(StrEnum):
@@ -85,92 +86,30 @@ def seconds_of(retry_after: str | None) -> float | None:
 # --- what a failure says of the target ----------------------------------------------------
 
 
-class ErrorClass(StrEnum):
-    """What went wrong with a call, in the words that people read."""
-
-    NOT_FOUND = "route not found"
-    CONTRACT = "contract changed"
-    DENIED = "access denied"
-    BUSY = "busy"
-    SERVER = "server error"
-    MOVED = "redirected"
-    UNEXPECTED = "unexpected status"
-    TIMED_OUT = "timed out"
-    NAME = "name not found"
-    REFUSED = "connection refused"
-    TLS = "TLS failed"
-    BROKEN_OFF = "connection broke"
-    STARTED = "only started"
-    VANISHED = "vanished"
-    REPORTED = "reported as failed"
-    FORBIDDEN = "target not allowed"
-    OURS = "could not be sent"
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """What a class of error means, and for another try; for a breaker it is `faults` that says so.
-
-    `again` says whether the same call, made later, may succeed while nobody changes anything.
-    """
-
-    again: bool
-    meaning: str
-
-
-ERROR_CLASSES: Mapping[ErrorClass, ClassRow] = {
-    ErrorClass.NOT_FOUND: ClassRow(False, "404, 410: nobody serves this route any more"),
-    ErrorClass.CONTRACT: ClassRow(
-        False, "400, 405, 411 to 417, 422, 426, 428, 431, 501, 505: it wants another request"
-    ),
-    ErrorClass.DENIED: ClassRow(False, "401, 402, 403, 407, 451: the caller may not do this"),
-    ErrorClass.BUSY: ClassRow(True, "408, 425, 429, and 503 with Retry-After: later"),
-    ErrorClass.SERVER: ClassRow(True, "any other 5xx: the target failed"),
-    ErrorClass.MOVED: ClassRow(False, "3xx: the route is elsewhere; it is never followed"),
-    ErrorClass.UNEXPECTED: ClassRow(False, "an answer that is not among those expected"),
-    ErrorClass.TIMED_OUT: ClassRow(True, "no answer, or no connection, within the deadline"),
-    ErrorClass.NAME: ClassRow(True, "the host's name leads nowhere"),
-    ErrorClass.REFUSED: ClassRow(True, "nobody listens there, or nothing leads there"),
-    ErrorClass.TLS: ClassRow(False, "no trusted, encrypted connection came about"),
-    ErrorClass.BROKEN_OFF: ClassRow(True, "the connection broke, or spoke no HTTP"),
-    ErrorClass.STARTED: ClassRow(
-        False, "202 was answered, and neither expected nor is its completion waited for"
-    ),
-    ErrorClass.VANISHED: ClassRow(False, "started, and never said to be completed"),
-    ErrorClass.REPORTED: ClassRow(False, "started, and the target said that it failed"),
-    ErrorClass.FORBIDDEN: ClassRow(False, "our rules do not let this address be called"),
-    ErrorClass.OURS: ClassRow(False, "the request could not be made: a secret is missing"),
-}
-
 _CONTRACT = frozenset({400, 405, 406, *range(411, 418), 422, 426, 428, 431, 501, 505})
-_BY_STATUS: Mapping[int, ErrorClass] = {
-    **dict.fromkeys(_CONTRACT, ErrorClass.CONTRACT),
-    **dict.fromkeys((404, 410), ErrorClass.NOT_FOUND),
-    **dict.fromkeys((401, 402, 403, 407, 451), ErrorClass.DENIED),
-    **dict.fromkeys((408, 425, 429), ErrorClass.BUSY),
-    202: ErrorClass.STARTED,
+_BY_STATUS: Mapping[int, Fault] = {
+    **dict.fromkeys(_CONTRACT, Fault.CONTRACT_CHANGED),
+    **dict.fromkeys((404, 410), Fault.ROUTE_NOT_FOUND),
+    **dict.fromkeys((401, 402, 403, 407, 451), Fault.ACCESS_DENIED),
+    **dict.fromkeys((408, 425, 429), Fault.BUSY),
+    202: Fault.ONLY_STARTED,
 }
 
 
-def class_of_status(status: int, *, retry_after: str | None = None) -> ErrorClass:
+def fault_of_status(status: int, *, retry_after: str | None = None) -> Fault:
     """Say what a status that was not expected tells of the target."""
     if status == 503 and retry_after is not None:
-        return ErrorClass.BUSY
+        return Fault.BUSY
     known = _BY_STATUS.get(status)
     if known is not None:
         return known
-    by_hundreds = {3: ErrorClass.MOVED, 5: ErrorClass.SERVER}
-    return by_hundreds.get(status // 100, ErrorClass.UNEXPECTED)
+    by_hundreds = {3: Fault.REDIRECTED, 5: Fault.SERVER_ERROR}
+    return by_hundreds.get(status // 100, Fault.UNEXPECTED_STATUS)
 
 
-def class_of(error: BaseException) -> ErrorClass | None:
-    """Return the class that an error of a call carries as `error_class`; None for any other."""
-    found = getattr(error, "error_class", None)
-    return found if isinstance(found, ErrorClass) else None
-
-
-def shown_answer(status: int | None, failed: ErrorClass | None, *, started: bool = False) -> str:
+def shown_answer(status: int | None, failed: Fault | None, *, started: bool = False) -> str:
     """Return the last word about a call in a line: `answered 404: route not found`."""
     if failed is None:
         return f"answered {status}: {'started' if started else 'success'}"
-    return f"answered {status}: {failed}" if status is not None else str(failed)
+    words = FAULTS[failed].words
+    return f"answered {status}: {words}" if status is not None else words

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
-from duly.core.answers import ErrorClass, class_of
 from duly.errors import DulyBug, EnvironmentFailure, StoreRefused, StoreUnavailable, UsageError
 
 
@@ -29,6 +28,7 @@ class Fault(StrEnum):
     ACCESS_DENIED = "access_denied"
     BUSY = "busy"
     SERVER_ERROR = "server_error"
+    REDIRECTED = "redirected"
     UNEXPECTED_STATUS = "unexpected_status"
     TIMED_OUT = "timed_out"
     CONNECTION_REFUSED = "connection_refused"
@@ -43,52 +43,73 @@ class Fault(StrEnum):
 
 
 class FaultRow(NamedTuple):
-    """What a fault is called, and whether it counts: at all, and for a request that is fixed."""
+    """What a fault is called and means, and whether it counts: at all, and for a fixed request.
+
+    `again` says whether the same call, made later, may succeed while nobody changes anything.
+    """
 
     words: str
+    meaning: str
+    again: bool
     counts: bool
     counts_when_fixed: bool = True
 
 
 FAULTS: Mapping[Fault, FaultRow] = {
-    Fault.ROUTE_NOT_FOUND: FaultRow("route not found", False),
-    Fault.CONTRACT_CHANGED: FaultRow("contract changed", False),
-    Fault.ACCESS_DENIED: FaultRow("access denied", False),
-    Fault.BUSY: FaultRow("busy", True),
-    Fault.SERVER_ERROR: FaultRow("server error", True),
-    Fault.UNEXPECTED_STATUS: FaultRow("unexpected status", False),
-    Fault.TIMED_OUT: FaultRow("timed out", True),
-    Fault.CONNECTION_REFUSED: FaultRow("connection refused", True),
-    Fault.CONNECTION_FAILED: FaultRow("connection failed", True),
-    Fault.NAME_NOT_FOUND: FaultRow("name not found", True),
-    Fault.TLS_FAILED: FaultRow("TLS failed", True),
-    Fault.ONLY_STARTED: FaultRow("only started", False),
-    Fault.VANISHED: FaultRow("vanished", True),
-    Fault.REPORTED: FaultRow("reported as failed", False),
-    Fault.NOT_ALLOWED: FaultRow("target not allowed", False, False),
-    Fault.OURS: FaultRow("our own error", False, False),
+    Fault.ROUTE_NOT_FOUND: FaultRow(
+        "route not found", "404, 410: nobody serves this route any more", False, False
+    ),
+    Fault.CONTRACT_CHANGED: FaultRow(
+        "contract changed",
+        "400, 405, 406, 411 to 417, 422, 426, 428, 431, 501, 505: it wants another request",
+        False,
+        False,
+    ),
+    Fault.ACCESS_DENIED: FaultRow(
+        "access denied", "401, 402, 403, 407, 451: the caller may not do this", False, False
+    ),
+    Fault.BUSY: FaultRow("busy", "408, 425, 429, and 503 with Retry-After: later", True, True),
+    Fault.SERVER_ERROR: FaultRow("server error", "any other 5xx: the target failed", True, True),
+    Fault.REDIRECTED: FaultRow(
+        "redirected", "3xx: the route is elsewhere; it is never followed", False, False
+    ),
+    Fault.UNEXPECTED_STATUS: FaultRow(
+        "unexpected status", "an answer that is not among those expected", False, False
+    ),
+    Fault.TIMED_OUT: FaultRow(
+        "timed out", "no answer, or no connection, within the deadline", True, True
+    ),
+    Fault.CONNECTION_REFUSED: FaultRow(
+        "connection refused", "nobody listens there, or nothing leads there", True, True
+    ),
+    Fault.CONNECTION_FAILED: FaultRow(
+        "connection failed", "the connection broke, or spoke no HTTP", True, True
+    ),
+    Fault.NAME_NOT_FOUND: FaultRow("name not found", "the host's name leads nowhere", True, True),
+    Fault.TLS_FAILED: FaultRow(
+        "TLS failed", "no trusted, encrypted connection came about", False, True
+    ),
+    Fault.ONLY_STARTED: FaultRow(
+        "only started",
+        "202 was answered, and neither expected nor is its completion waited for",
+        False,
+        False,
+    ),
+    Fault.VANISHED: FaultRow("vanished", "started, and never said to be completed", False, True),
+    Fault.REPORTED: FaultRow(
+        "reported as failed", "started, and the target said that it failed", False, False
+    ),
+    Fault.NOT_ALLOWED: FaultRow(
+        "target not allowed", "our rules do not let this address be called", False, False, False
+    ),
+    Fault.OURS: FaultRow(
+        "our own error",
+        "nothing was sent, or the error says nothing of a target",
+        False,
+        False,
+        False,
+    ),
 }
-
-FAULT_OF: Mapping[ErrorClass, Fault] = {
-    ErrorClass.NOT_FOUND: Fault.ROUTE_NOT_FOUND,
-    ErrorClass.CONTRACT: Fault.CONTRACT_CHANGED,
-    ErrorClass.DENIED: Fault.ACCESS_DENIED,
-    ErrorClass.BUSY: Fault.BUSY,
-    ErrorClass.SERVER: Fault.SERVER_ERROR,
-    ErrorClass.MOVED: Fault.UNEXPECTED_STATUS,
-    ErrorClass.UNEXPECTED: Fault.UNEXPECTED_STATUS,
-    ErrorClass.TIMED_OUT: Fault.TIMED_OUT,
-    ErrorClass.NAME: Fault.NAME_NOT_FOUND,
-    ErrorClass.REFUSED: Fault.CONNECTION_REFUSED,
-    ErrorClass.TLS: Fault.TLS_FAILED,
-    ErrorClass.BROKEN_OFF: Fault.CONNECTION_FAILED,
-    ErrorClass.STARTED: Fault.ONLY_STARTED,
-    ErrorClass.VANISHED: Fault.VANISHED,
-    ErrorClass.REPORTED: Fault.REPORTED,
-    ErrorClass.FORBIDDEN: Fault.NOT_ALLOWED,
-    ErrorClass.OURS: Fault.OURS,
-}
-"""The fault of each class that an answer, or its absence, has."""
 
 _KINDS: Mapping[str, Fault] = {
     "builtins.ConnectionRefusedError": Fault.CONNECTION_REFUSED,
@@ -137,12 +158,9 @@ def fault_of(error: BaseException) -> Fault:
     for _ in range(_DEEP):
         if seen is None:
             break
-        said = getattr(seen, "fault", None)
-        if isinstance(said, str) and said in FAULTS:
-            return Fault(said)
-        known = class_of(seen)
+        known = said_of(seen)
         if known is not None:
-            return FAULT_OF[known]
+            return known
         if isinstance(seen, _OWN) or type(seen) is EnvironmentFailure:
             break
         here = _by_kind(seen)
@@ -150,6 +168,12 @@ def fault_of(error: BaseException) -> Fault:
             found = here
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
     return found
+
+
+def said_of(error: BaseException) -> Fault | None:
+    """Return the fault that an error itself names; None for any that names none."""
+    said = getattr(error, "fault", None)
+    return Fault(said) if isinstance(said, str) and said in FAULTS else None
 
 
 def _by_kind(error: BaseException) -> Fault:

@@ -102,13 +102,13 @@ class EventEmitted(Event, frozen=True, kw_only=True, gc=False):
 
 @event("call.answered", Level.INFO)
 class CallAnswered(Event, frozen=True, kw_only=True, gc=False):
-    """An HTTP call came to an end; a class of error is what was wrong with it, if anything."""
+    """An HTTP call came to an end; `fault` is what was wrong with it, if anything."""
 
     run: UUID
     schedule: str | None
     target: str
     status: int | None
-    error_class: str | None
+    fault: str | None
     counts: bool
 
 

@@ -32,7 +32,7 @@ FIELDS: Mapping[str, str] = {
     "effect": "the effect: its task, name and key",
     "epoch": "the number of the attempt; part of its fence",
     "error": "type and text of the exception",
-    "error_class": "what was wrong, in a word or two; null when nothing was",
+    "fault": "what was wrong, in a word; null when nothing was",
     "failures": "how many there were: of the run so far, or of the loop in a row",
     "fork": "the id of the run that goes on",
     "generation": "the store's generation that would have to be accepted",

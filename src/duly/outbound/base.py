@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from duly.core.answers import ErrorClass
+from duly.core.faults import Fault
 from duly.errors import DulyError, EnvironmentFailure, InvalidValue, NotPerformed, UsageError
 
 if TYPE_CHECKING:
@@ -86,15 +86,15 @@ class Unroutable(DestinationUnavailable):
 class OutcomeUnknown(DulyError):
     """An effect may have been performed, or not: its answer was lost. Never tried again by guess.
 
-    `answer` is what came back, shortened, where anything did; `error_class` what that says of
+    `answer` is what came back, shortened, where anything did; `fault` what that says of
     the other side, where its sender knows.
     """
 
     def __init__(
-        self, message: str, *, answer: str | None = None, error_class: ErrorClass | None = None
+        self, message: str, *, answer: str | None = None, fault: Fault | None = None
     ) -> None:
         super().__init__(message)
-        self.answer, self.error_class = answer, error_class
+        self.answer, self.fault = answer, fault
 
 
 class Declined(NotPerformed):
@@ -111,33 +111,33 @@ class Declined(NotPerformed):
         permanent: bool,
         retry_after_s: float | None = None,
         answer: str | None = None,
-        error_class: ErrorClass | None = None,
+        fault: Fault | None = None,
     ) -> None:
         super().__init__(message)
         self.permanent = permanent
         self.retry_after_s = retry_after_s
-        self.answer, self.error_class = answer, error_class
+        self.answer, self.fault = answer, fault
 
 
 class Unreachable(NotPerformed):
     """The other side could not be reached: not one byte of the request was written."""
 
-    def __init__(self, message: str, *, error_class: ErrorClass) -> None:
+    def __init__(self, message: str, *, fault: Fault) -> None:
         super().__init__(message)
-        self.error_class = error_class
+        self.fault = fault
 
 
 class Unsendable(InvalidValue, NotPerformed):
     """What was to be sent cannot be right; it was refused before anything was connected."""
 
     permanent = True
-    error_class = ErrorClass.OURS
+    fault = Fault.OURS
 
 
 class Forbidden(Unsendable):
     """The rules do not let this address be called; nothing was connected."""
 
-    error_class = ErrorClass.FORBIDDEN
+    fault = Fault.NOT_ALLOWED
 
 
 class CallFailed(DulyError):
@@ -151,13 +151,13 @@ class CallFailed(DulyError):
         self,
         message: str,
         *,
-        error_class: ErrorClass,
+        fault: Fault,
         permanent: bool = True,
         retry_after_s: float | None = None,
         answer: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.error_class, self.permanent = error_class, permanent
+        self.fault, self.permanent = fault, permanent
         self.retry_after_s, self.answer = retry_after_s, answer
 
 

@@ -1,4 +1,4 @@
-"""Which class of error a broken request is: from the driver's exception to a word of the core.
+"""Which fault a broken request has: from the driver's exception to a word of the core.
 
 The order of the cases matters: a certificate error is an error of connecting too. What fits
 nothing is a connection that broke. Never decides whether the request was acted on: that is known
@@ -11,18 +11,18 @@ import asyncio
 
 import aiohttp
 
-from duly.core.answers import ErrorClass
+from duly.core.faults import Fault
 
 
-def class_of_failure(error: BaseException) -> ErrorClass:
-    """Return the class of what a request raised."""
+def fault_of_failure(error: BaseException) -> Fault:
+    """Return the fault of what a request raised."""
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ServerFingerprintMismatch):
-        return ErrorClass.TLS
+        return Fault.TLS_FAILED
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ErrorClass.NAME
+        return Fault.NAME_NOT_FOUND
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        return ErrorClass.TIMED_OUT
+        return Fault.TIMED_OUT
     if isinstance(error, aiohttp.ClientConnectorError):
         late = isinstance(error.os_error, TimeoutError)
-        return ErrorClass.TIMED_OUT if late else ErrorClass.REFUSED
-    return ErrorClass.BROKEN_OFF
+        return Fault.TIMED_OUT if late else Fault.CONNECTION_REFUSED
+    return Fault.CONNECTION_FAILED

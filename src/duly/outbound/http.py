@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from duly.core.answers import Word, class_of_status, judge, seconds_of
+from duly.core.answers import Word, fault_of_status, judge, seconds_of
 from duly.core.calls import FIELD_NAME, FIELD_VALUE, KEPT_BYTES, RESERVED
 from duly.errors import InvalidValue
 from duly.outbound.base import (
@@ -41,7 +41,7 @@ try:
 except ImportError:
     raise missing_extra("http", "aiohttp") from None
 
-from duly.outbound.failures import class_of_failure
+from duly.outbound.failures import fault_of_failure
 
 if TYPE_CHECKING:
     from duly.core.effects import Sending
@@ -225,13 +225,13 @@ class Http:
                     skip_auto_headers=("Content-Type",),
                 )
         except _FAILURES as error:
-            found = class_of_failure(error)
+            found = fault_of_failure(error)
             cause = getattr(error, "os_error", error)  # without the driver's own words around it
             said = f"{found}: {type(error).__name__}: {plain(cause)}"
         if gate.opened:
             told = f"{request.shown} began, and its answer was lost: {said}"
-            raise OutcomeUnknown(told, error_class=found)
-        raise Unreachable(f"{request.shown} could not connect: {said}", error_class=found)
+            raise OutcomeUnknown(told, fault=found)
+        raise Unreachable(f"{request.shown} could not connect: {said}", fault=found)
 
 
 class _Gate:
@@ -328,14 +328,14 @@ def _verdict(
     row = judge(status, expect=expect, retry_after=after)
     if row.word is Word.PERFORMED:
         return {"status": status, "body": kept.text, "truncated": kept.truncated}
-    found = class_of_status(status, retry_after=after)
+    found = fault_of_status(status, retry_after=after)
     said = f"{request.shown} was answered with {status} ({found}) {plain(kept.text)}".rstrip()
     if row.word is Word.UNKNOWN:
-        raise OutcomeUnknown(f"{said} ({row.source})", answer=str(status), error_class=found)
+        raise OutcomeUnknown(f"{said} ({row.source})", answer=str(status), fault=found)
     raise Declined(
         said,
         permanent=row.word is Word.DECLINED,
         retry_after_s=seconds_of(after) if row.word is Word.LATER else None,
         answer=str(status),
-        error_class=found,
+        fault=found,
     )
