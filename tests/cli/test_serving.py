@@ -22,6 +22,7 @@ from duly.cli.command import cli
 from duly.cli.faults import fault_of, tell
 from duly.core.access import looks_right
 from tests.docs.test_pages import ROOT
+from tests.servers import start_postgres
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +83,24 @@ def test_a_first_start_is_closed_and_says_how_to_open_it(shop: Path) -> None:
         assert "duly keys create NAME --role admin" in "".join(said)
         paths = ("/livez", "/readyz", "/metrics", "/openapi.json", "/api/v1/runs", "/")
         assert [status(url + path) for path in paths] == [200, 200, 401, 401, 401, 401]
+
+
+def test_a_store_that_is_away_at_the_start_ends_nobody(shop: Path) -> None:
+    database = start_postgres()
+    try:
+        url = database.fresh_database()
+        database.halt()
+        with serving("--store", url) as (place, said):
+            assert "the store is away" in "".join(said)
+            assert [status(place + path) for path in ("/livez", "/readyz", "/api/v1/runs")] == [
+                200, 503, 503,
+            ]  # fmt: skip
+            database.start()
+            while (found := status(place + "/readyz")) != 200:
+                assert found == 503
+            assert status(place + "/api/v1/runs") == 401
+    finally:
+        database.stop()
 
 
 def test_what_others_can_reach_is_not_served_without_a_key(shop: Path) -> None:

@@ -25,7 +25,7 @@ from duly.cli.working import one_of
 from duly.config import is_loopback
 from duly.core.access import ApiKey, Role, digest_of, hint_of, make_secret
 from duly.engine import draw_secret
-from duly.errors import ConfigError
+from duly.errors import ConfigError, StoreUnavailable, one_line
 from duly.server.logs import LEVELS, Logs, tell_on
 
 if TYPE_CHECKING:
@@ -63,9 +63,8 @@ def server(
 
 async def _serve(app: Duly) -> None:
     import_server()
-    await app.open()
     try:
-        await _must_be_closed(app)
+        await _begin(app)
         listening = listen(app.settings.server.host, app.settings.server.port)
         place = listening.getsockname()
         shown = f"[{place[0]}]" if ":" in place[0] else place[0]
@@ -73,6 +72,23 @@ async def _serve(app: Duly) -> None:
         await _server(app).serve(sockets=[listening])
     finally:
         await app.close()
+
+
+async def _begin(app: Duly) -> None:
+    """Open the store and hold that nobody gets in without a key; go on where it is away.
+
+    While it is away everything but `/livez` answers 503, and once it is back nobody gets in
+    without a key: so nothing is open that should not be.
+    """
+    try:
+        await app.open()
+        await _must_be_closed(app)
+    except StoreUnavailable as error:
+        if error.permanent:
+            raise
+        click.echo(
+            f"the store is away: {one_line(error)}; until it is back all answers 503", err=True
+        )
 
 
 def import_server() -> None:
