@@ -30,6 +30,7 @@ def make_plan(app: Duly, queues: tuple[str, ...] | None, resources: object) -> P
     return Plan(
         owner=app.name,
         version=app.version,
+        cluster=chosen.cluster,
         tasks=app.tasks,
         definitions=tuple(app.definitions.values()),
         zones=app.zones,

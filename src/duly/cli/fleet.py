@@ -19,6 +19,7 @@ _INSTANCES = {
     "HELD": "held",
     "SEEN": "seen_at",
     "OWNER": "owner",
+    "CLUSTER": "cluster",
     "VERSION": "version",
     "TASKS": "tasks",
     "BOOT": "boot",

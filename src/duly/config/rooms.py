@@ -117,6 +117,9 @@ class EngineSettings(_Room):
     slots: int = setting(100, "Runs that may be in flight at once.", low=1, high=10_000)
     threads: int = setting(8, "Of these, how many synchronous tasks at once.", low=1, high=1_000)
     queues: tuple[str, ...] = setting(("default",), "Queues that are claimed from.")
+    cluster: str = setting(
+        "", "A name for the instances that stand or fall together: a region, a data centre."
+    )
     loop_failures: int = setting(
         5,
         "Failures in a row after which a supervised loop gives up (exit code 70).",

@@ -38,6 +38,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     pid_space: str  # identity of the PID namespace on that host, empty when unknown
     owner: str
     version: str
+    cluster: str = ""  # a name for those that stand or fall together: a region, a data centre
     tasks: tuple[str, ...] = ()
     state: InstanceState = InstanceState.LIVE
     started_at: datetime | None = None

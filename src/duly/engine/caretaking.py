@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import Protocol
 from uuid import UUID
 
 from msgspec import structs
@@ -114,6 +115,12 @@ class Looking:
             self._telling.emit(events.IncidentClosed(kind=LATE, subject="firing"))
 
 
+class LookForClusters(Protocol):
+    """`engine.clusters`, as the caretaker calls it."""
+
+    async def __call__(self, *, changed: bool) -> None: ...
+
+
 class Caretaking:
     """A supervised loop: the chores, done by one instance of the fleet."""
 
@@ -135,7 +142,9 @@ class Caretaking:
         self.redeclare: Callable[[], Awaitable[None]] | None = None
         self.steady: Callable[[], timedelta] = lambda: RECENT
         self.look_for_unserved: Callable[[], Awaitable[None]] | None = None
+        self.look_for_clusters: LookForClusters | None = None
         self._fleet: frozenset[UUID] = frozenset()
+        self._fleet_before: frozenset[UUID] | None = None  # at the turn before, if it was mine
         self._settled = False  # whether the schedules were checked for this fleet
 
     async def ready(self) -> None:
@@ -152,12 +161,17 @@ class Caretaking:
             if self.redeclare is not None:
                 await self.redeclare()
         if self._roster.rank("caretaking") > 0:
+            self._fleet_before = None  # what becomes of it, another one sees
             return
         self._turns += 1
         if self._turns % 2 or not self._settled:
             await self._shelve()
             if self.look_for_unserved is not None:
                 await self.look_for_unserved()
+        if self.look_for_clusters is not None:
+            fleet = frozenset(one.boot for one in self._roster.others)
+            await self.look_for_clusters(changed=fleet != self._fleet_before)
+            self._fleet_before = fleet
         await self._report_unknown()
         if self._turns % 10 == 1:
             self._almanac.fleet.set()

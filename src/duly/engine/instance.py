@@ -36,6 +36,7 @@ from duly.engine.breaking import Gate
 from duly.engine.burying import Burying
 from duly.engine.caretaking import NO_CODE, Caretaking, Looking
 from duly.engine.claiming import Claiming
+from duly.engine.clusters import Clusters
 from duly.engine.durable.gathering import Gathering
 from duly.engine.durable.services import Services
 from duly.engine.expecting import Expecting
@@ -159,6 +160,7 @@ class Engine:
         self.caretaking.steady = lambda: self.looking.steady
         unserved = Unserved(store, self.telling, self.almanac, queues=plan.queues, tasks=plan.tasks)
         self.caretaking.look_for_unserved = unserved.look
+        self.caretaking.look_for_clusters = Clusters(store, self.telling).look
         tasks, zones = plan.tasks, plan.zones
         self.expecting = Expecting(
             store, tasks, zones, roster=self.roster, clock=clock, telling=self.telling
@@ -240,6 +242,7 @@ class Engine:
             pid_space=space,
             owner=plan.owner,
             version=plan.version,
+            cluster=plan.cluster,
             tasks=tuple(sorted(plan.tasks)),
         )
         if self._presence is not None:

@@ -22,6 +22,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     owner: str
     version: str
+    cluster: str = ""  # those that stand or fall together
     tasks: Mapping[str, Task]
     definitions: Sequence[Definition] = ()
     zones: Mapping[str, tzinfo] = {}

@@ -44,6 +44,7 @@ class InstanceShown(BaseModel):
     host: str
     pid: int
     owner: str
+    cluster: str
     version: str
     tasks: list[str]
     state: InstanceState

@@ -126,7 +126,7 @@ class FleetVerbs(Ground):
 async def _register(unit: Unit, one: Instance) -> Answer:
     made = await unit.fetch(
         REGISTER, one.boot, one.name, one.host, one.pid, one.pid_space, one.owner, one.version,
-        list(one.tasks), one.state, unit.now,
+        list(one.tasks), one.state, unit.now, one.cluster,
     )  # fmt: skip
     if made:
         return Answer.DONE
@@ -215,7 +215,7 @@ def past_of(one: Held, now: datetime, verb: RunVerb, detail: str | None) -> Past
 def instance_of(row: Any) -> Instance:
     """Build an instance from a row of `INSTANCES`."""
     (boot, name, host, pid, pid_space, owner, version, tasks, state, started_at, seen_at,
-     lease_until, reason, held) = row  # fmt: skip
+     lease_until, reason, held, cluster) = row  # fmt: skip
     return Instance(
         boot=boot,
         name=name,
@@ -224,6 +224,7 @@ def instance_of(row: Any) -> Instance:
         pid_space=pid_space,
         owner=owner,
         version=version,
+        cluster=cluster,
         tasks=tuple(tasks),
         state=InstanceState(state),
         started_at=started_at,
@@ -236,8 +237,8 @@ def instance_of(row: Any) -> Instance:
 
 REGISTER = """
 insert into duly_instance (boot, name, host, pid, pid_space, owner, version, tasks, state,
-  started_at, seen_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8::text[], $9, $10::timestamptz, $10::timestamptz)
+  started_at, seen_at, cluster)
+values ($1, $2, $3, $4, $5, $6, $7, $8::text[], $9, $10::timestamptz, $10::timestamptz, $11)
 on conflict (boot) do nothing returning boot
 """
 
@@ -313,7 +314,7 @@ order by lease_until, boot
 
 _INSTANCE = """
 select boot, name, host, pid, pid_space, owner, version, tasks, state, started_at, seen_at,
-  lease_until, reason, (select count(*)::int from duly_held h where h.boot = i.boot)
+  lease_until, reason, (select count(*)::int from duly_held h where h.boot = i.boot), cluster
 from duly_instance i
 """
 

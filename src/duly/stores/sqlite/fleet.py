@@ -56,7 +56,7 @@ from duly.stores.sqlite.tx import Row, Tx
 
 _HERE = "('live', 'stopping')"
 _INSTANCE = """boot, name, host, pid, pid_space, owner, version, tasks, state, started_at,
-    seen_at, lease_until, reason"""
+    seen_at, lease_until, reason, cluster"""
 _HORIZON = """select
     (select min(next_fire) from duly_schedule where next_fire is not null),
     (select min(b.next_at) from duly_backlog b
@@ -96,7 +96,7 @@ def register(
 
 def _insert(tx: Tx, one: Instance, at: int) -> None:
     tx.do(
-        f"insert into duly_instance ({_INSTANCE}) values (?,?,?,?,?,?,?,?,?,?,?,null,null)",
+        f"insert into duly_instance ({_INSTANCE}) values (?,?,?,?,?,?,?,?,?,?,?,null,null,?)",
         one.boot.bytes,
         one.name,
         one.host,
@@ -108,6 +108,7 @@ def _insert(tx: Tx, one: Instance, at: int) -> None:
         one.state.value,
         at,
         at,
+        one.cluster,
     )
 
 
@@ -349,6 +350,7 @@ def instance_of(row: Row, *, held: int = 0) -> Instance:
         lease_until=instant_or_none(row[11]),
         held=held,
         reason=row[12],
+        cluster=row[13],
     )
 
 

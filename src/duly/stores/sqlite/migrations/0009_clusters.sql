@@ -1,0 +1,3 @@
+-- The cluster of an instance. Code of earlier schemas writes none, which is what it knows.
+
+alter table duly_instance add column cluster text not null default '';
