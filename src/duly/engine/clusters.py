@@ -102,6 +102,6 @@ def _incident(name: str, last: Instance) -> Incident:
             "boot": str(last.boot),
             "seen": _seen(last).isoformat(),
             "reason": last.reason or "",
-            "what helps": f"start a worker there, with engine.cluster={name}",
+            "what helps": f"start a worker there: DULY_CLUSTER={name} duly worker",
         },
     )
