@@ -13,6 +13,7 @@ from duly.core.restarts import RestartPolicy
 from duly.core.runs import Answer, Origin, Reuse, RunView
 from duly.core.states import BreakerState, EffectState, RunState, ScheduleState
 from duly.core.verdicts import Verdict, VerdictRange
+from duly.core.why import Cause, Explanation
 from duly.engine import (
     Approval,
     Child,
@@ -51,6 +52,7 @@ __all__ = [
     "Breaker",
     "BreakerOpen",
     "BreakerState",
+    "Cause",
     "Child",
     "ChildFailed",
     "Client",
@@ -64,6 +66,7 @@ __all__ = [
     "EffectState",
     "EnvironmentFailure",
     "Expect",
+    "Explanation",
     "InvalidValue",
     "NotPerformed",
     "Notice",

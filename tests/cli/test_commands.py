@@ -18,7 +18,7 @@ from duly.app import Duly
 from duly.cli.command import cli
 from duly.cli.session import person
 from duly.core.fleet import Incident, Proof
-from duly.core.runs import Ending
+from duly.core.runs import Ending, NewRun
 from duly.core.states import RunVerb
 from duly.stores.base import Store
 from tests.cli.prepared import BOOT, NOW, Prepared
@@ -238,3 +238,22 @@ def test_an_application_may_be_opened_again(tmp_path: Path) -> None:
             return len(await app.client.schedules())
 
     assert [asyncio.run(look()) for _ in range(2)] == [0, 0]
+
+
+def asked_under_a_key(store: Prepared) -> str:
+    async def verbs(at: Store, app: Duly) -> str:
+        run = NewRun(id=app.clock.new_id(), task="add", args=b'{"a":1}', key="k-1")
+        await at.enqueue([run])
+        return str(run.id)
+
+    return str(store.at(verbs))
+
+
+def test_why_names_its_causes_and_what_to_ask_next(store: Prepared) -> None:
+    store.register("add")
+    run = asked_under_a_key(store)
+    answer = store.json("why", run)
+    assert (answer["cause"], answer["also"]) == ("about_to_start", ["under_key"])
+    assert store.json("why", "key:add", "k-1")["cause"] == "key_joins"
+    assert f"see also: {run}" in store.out("why", "queue:default")
+    assert "no timer is called 'nightly'" in str(store.result("why", "timer:nightly").exception)

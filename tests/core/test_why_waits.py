@@ -110,7 +110,7 @@ WAITS: list[tuple[RunView, Known, str, str]] = [
     (waiting("event:a b", **SOON), Known(), "; until 2026-01-05 13:00:00", "emit 'a b'"),
     (
         waiting("event:paid"),
-        Known(event=Event(name="paid", by="anna", at=NOW)),
+        Known(events=(Event(name="paid", by="anna", at=NOW),)),
         "event paid, which was emitted by anna at 2026-01-05 12:00:00",
         "the next sweep of a live worker wakes",
     ),
@@ -189,7 +189,7 @@ def test_of_several_doubts_the_runs_own_is_what_it_waits_for_and_is_told_once() 
 
 
 def test_a_wake_that_was_lost_needs_a_worker() -> None:
-    known = Known(event=Event(name="paid"))
+    known = Known(events=(Event(name="paid"),))
     answer = explain_run(waiting("event:paid"), DESERTED, known)
     assert "no live worker" in words(answer) and "start a worker: duly worker" in answer.helps
 

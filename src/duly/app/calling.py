@@ -312,7 +312,7 @@ class _Made:
 
     def _failed(self, failed: Fault, said: str) -> CallFailed:
         self._tell(STARTED, failed)
-        told = f"{self._call.method} {self._target} {said} ({failed})"
+        told = f"{self._call.method} {self._target} {said} ({failed.words})"
         return CallFailed(told, fault=failed, answer=str(STARTED))
 
     @property

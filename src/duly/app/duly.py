@@ -52,6 +52,8 @@ from duly.stores.base import Standing, Store
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from duly.core.why import Explanation
+
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 Loop = TypeVar("Loop", bound=Callable[[], Any])
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
@@ -217,6 +219,17 @@ class Duly:
     async def emit(self, name: str, value: Any = None, *, by: str = "") -> Answer:
         """Say that something happened, once; runs that wait for it go on. Again: `already`."""
         return await self.client.emit(name, value, by=by)
+
+    async def why(self, thing: str) -> Explanation:
+        """Say why a thing is as it is: causes with identifiers that stay, words, what helps.
+
+        `thing` is what `duly why` takes: a run's id, a schedule, `schedule@occurrence`, an effect
+        as `task name key`, or a name with its kind before it, such as `breaker:smtp`, `queue:mails`
+        or `instance:host-1`. Raises `UnknownName` with the nearest, or `InvalidValue`.
+        """
+        from duly.app.explaining import Explaining
+
+        return await Explaining(self.store, self.tasks).explain(thing)
 
     @property
     def zones(self) -> dict[str, tzinfo]:

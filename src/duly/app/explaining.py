@@ -1,8 +1,9 @@
 """Gathering evidence: from what a person names to what `core.why` says about it.
 
-A thing is a run's id or the beginning of it (8 characters at least), a schedule's name,
-`schedule@occurrence`, an effect as `task name key`, or a breaker as `breaker:name`. An occurrence
-without an offset is read on the clocks of the schedule's zone, and a bare date means the only
+A thing is a run's id or the beginning of it (8 characters at least), a schedule's name (a timer
+is one), `schedule@occurrence`, an effect as `task name key`, or has its kind before it:
+`breaker:`, `instance:`, `incident:`, `queue:`, `limit:`, `key:` or `timer:`. An occurrence without
+an offset is read on the clocks of the schedule's zone, and a bare date means the only
 occurrence of that day. Only reads; a store that moves between two reads gives an answer of that
 moment, never an error.
 """
@@ -11,29 +12,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 
+from duly.app.around import Around
 from duly.app.declaring import zone_of
 from duly.app.recalling import Recalling
+from duly.app.sharing import LEAST_PREFIX, Sharing
 from duly.core import why
+from duly.core.breakers import breaker_of_schedule
+from duly.core.calls import TASK
 from duly.core.effects import Address
+from duly.core.firing import IN_ONE
 from duly.core.ids import uuid7
 from duly.core.instants import trigger_of
 from duly.core.runs import RunFilter, RunView
 from duly.core.schedules import Backlog, ScheduleRow
 from duly.core.spoken import instant_text
-from duly.core.states import RunState
 from duly.core.tasks import Task
 from duly.core.triggers import occurrences_between
-from duly.core.tripping import WAITS
 from duly.core.verdicts import VerdictRange
-from duly.core.why import Explanation, Fleet, OccurrenceEvidence
+from duly.core.why import Explanation, OccurrenceEvidence
 from duly.core.zones import Zone, zone
 from duly.errors import InvalidValue, UnknownName
 from duly.stores.base import Store
 
-LEAST_PREFIX = 8
+TIMER = "timer:"
 PAGE = 500
 PAGES = 10
 
@@ -48,32 +52,60 @@ class Explaining:
     def __init__(
         self, store: Store, tasks: Mapping[str, Task] | None = None, *, trusted: bool = True
     ) -> None:
-        self._store, self._tasks, self._trusted = store, tasks or {}, trusted
+        self._store = store
+        self._around = Around(store, tasks or {}, trusted=trusted)
+        self._sharing = Sharing(store, self._around)
 
     async def explain(self, thing: str) -> Explanation:
-        """Explain what `thing` names; raise `UnknownName` or `InvalidValue`."""
+        """Explain what `thing` names; raise `UnknownName` or `InvalidValue`.
+
+        A schedule comes first, because its name may begin as a kind does.
+        """
+        name, at, when = thing.partition("@")
+        row = await self._store.schedule(name)
+        if row is not None and at:
+            due, passed_over = await self._instant(row, when)
+            return await self.occurrence(row, due, passed_over=passed_over)
+        if row is not None:
+            return await self.schedule(row)
+        named = await self._sharing.named(thing)
+        if named is not None:
+            return named
+        if thing.startswith(TIMER):
+            return await self._timer(thing.removeprefix(TIMER))
         if is_effect(thing):
             return await self.effect(Address.of(thing))
-        if thing.startswith(WAITS):
-            return await self.breaker(thing.removeprefix(WAITS))
-        name, at, when = thing.partition("@")
         if at:
-            row = await self._row(name)
-            return await self.occurrence(row, await self._instant(row, when))
-        row_or_none = await self._store.schedule(thing)
-        if row_or_none is not None:
-            return await self.schedule(row_or_none)
+            await self._row(name)
+        return await self._other(thing)
+
+    async def _other(self, thing: str) -> Explanation:
+        """Explain a run, else a breaker or an instance that is called so."""
+        missing: UnknownName | None = None
         if _RUN.match(thing):
-            return await self.run(await find_run(self._store, thing))
-        if await self._store.breaker(thing) is not None:
-            return await self.breaker(thing)
-        await self._row(thing)
-        raise AssertionError("a schedule that is not there raises")
+            try:
+                return await self.run(await find_run(self._store, thing))
+            except UnknownName as error:
+                missing = error
+        found = await self._sharing.found(thing)
+        if found is not None:
+            return found
+        if missing is None:
+            await self._row(thing)
+        raise missing or AssertionError("a schedule that is not there raises")
+
+    async def _timer(self, name: str) -> Explanation:
+        row = await self._store.schedule(name)
+        if row is None or row.definition.task != TASK:
+            rows = await self._store.schedules()
+            known = [one.name for one in rows if one.definition.task == TASK]
+            raise UnknownName.of("timer", name, known)
+        return await self.schedule(row)
 
     async def next(self, name: str, count: int) -> tuple[str, ...]:
         """Return a schedule's next occurrences, in words."""
         row = await self._row(name)
-        return why.explain_next(row, await self._fleet(zone_of(row.definition)), count)
+        return why.explain_next(row, await self._around.fleet(zone_of(row.definition)), count)
 
     async def _row(self, name: str) -> ScheduleRow:
         row = await self._store.schedule(name)
@@ -82,66 +114,20 @@ class Explaining:
             raise UnknownName.of("schedule", name, known)
         return row
 
-    # --- runs -----------------------------------------------------------------------------
-
     async def run(self, view: RunView) -> Explanation:
         """Explain a run, given with its attempts."""
         known = await Recalling(self._store).known(view)
-        return why.explain_run(view, await self._fleet_of(view), known)
+        return why.explain_run(view, await self._around.of_run(view), known)
 
     async def effect(self, address: Address) -> Explanation:
         """Explain an effect; one that is not on record is open."""
         known = await Recalling(self._store).effect(address)
-        told_in = UTC if known.author is None else await self._place(known.author)
-        return why.explain_effect(known, await self._fleet(told_in))
+        told_in = UTC if known.author is None else await self._around.place(known.author)
+        return why.explain_effect(known, await self._around.fleet(told_in))
 
     async def breaker(self, name: str) -> Explanation:
         """Explain a breaker; one of which nothing is known is closed."""
-        row, lines = await self._store.breaker(name), await self._store.breaker_lines(name)
-        return why.explain_breaker(name, row, lines, await self._fleet(UTC))
-
-    async def _fleet_of(self, view: RunView) -> Fleet:
-        told_in = await self._place(view)
-        task = self._tasks.get(view.task)
-        limit = task.limit if task is not None and task.limit_key == view.limit_key else None
-        waits = view.state is RunState.WAITING and (view.reason or "").startswith("limit:")
-        return await self._fleet(
-            told_in,
-            holders=await self._holders(view.limit_key) if waits else (),
-            limit=limit or None,
-            retries=None if task is None else task.retry.retries,
-        )
-
-    async def _place(self, view: RunView) -> tzinfo:
-        """Return the zone of a run's schedule, UTC where there is none."""
-        row = None if view.schedule is None else await self._store.schedule(view.schedule)
-        return UTC if row is None else zone_of(row.definition)
-
-    async def _fleet(
-        self,
-        told_in: tzinfo,
-        *,
-        holders: tuple[RunView, ...] = (),
-        limit: int | None = None,
-        retries: int | None = None,
-    ) -> Fleet:
-        return Fleet(
-            now=await self._store.clock(),
-            instances=tuple(await self._store.instances()),
-            zone=told_in,
-            holders=holders,
-            limit=limit,
-            retries=retries,
-            trusted=self._trusted,
-        )
-
-    async def _holders(self, key: str | None) -> tuple[RunView, ...]:
-        """Return the runs that occupy a limit: those that run, then those that are ready."""
-        found: list[RunView] = []
-        for state in (RunState.RUNNING, RunState.READY):
-            listed = await self._store.runs(RunFilter(state=state, limit=2 * PAGE))
-            found += [one for one in listed if one.limit_key == key]
-        return tuple(found)
+        return await self._sharing.breaker(name)
 
     # --- schedules ------------------------------------------------------------------------
 
@@ -151,23 +137,29 @@ class Explaining:
         since = row.fired_through - timedelta(days=30)
         return why.explain_schedule(
             row,
-            await self._fleet(zone_of(row.definition)),
+            await self._around.fleet(zone_of(row.definition)),
             ranges=tuple(await self._store.verdicts(row.name, after=since)),
             backlogs=tuple(await self._store.backlogs(row.name)),
             last_run=last,
+            breaker=await self._store.breaker(breaker_of_schedule(row.name)),
         )
 
-    async def occurrence(self, row: ScheduleRow, due: datetime) -> Explanation:
-        """Explain one nominal instant of a schedule."""
-        fleet = await self._fleet(zone_of(row.definition))
+    async def occurrence(
+        self, row: ScheduleRow, due: datetime, *, passed_over: bool = False
+    ) -> Explanation:
+        """Explain one nominal instant of a schedule; `passed_over` for one that a gap ends in."""
+        fleet = await self._around.fleet(zone_of(row.definition))
         found = await self._range(row.name, due)
+        runs = await self._runs_of(row.name, due)
         evidence = OccurrenceEvidence(
             row=row,
             due=due,
+            passed_over=passed_over,
             is_due=trigger_of(row.definition).previous_at_or_before(due) == due,
             range=found,
             backlog=await self._backlog(row.name, due),
-            runs=await self._runs_of(row.name, due),
+            runs=runs,
+            stand_in=None if runs else await self._stand_in(row.name, found, due),
             blocker=await self._blocker(found),
         )
         return why.explain_occurrence(evidence, fleet)
@@ -184,6 +176,22 @@ class Explaining:
         named = _RUN_IN_REASON.search(found.reason) if found is not None else None
         return await self._store.run(UUID(named[1])) if named else None
 
+    async def _stand_in(
+        self, name: str, found: VerdictRange | None, due: datetime
+    ) -> RunView | None:
+        """Return the one run that was made of the stretch that an occurrence belongs to."""
+        if found is None or found.reason != IN_ONE:
+            return None
+        runs = await self._scan(name, None, before=None, pages=1)
+        over = [
+            one
+            for one in runs
+            if one.due is not None
+            and one.due >= due
+            and (one.window_start is None or one.window_start < due)
+        ]
+        return min(over, key=lambda one: (one.due, one.id), default=None)
+
     async def _runs_of(self, name: str, due: datetime) -> tuple[RunView, ...]:
         """Return the runs of an occurrence: those made soon after it, else any on record."""
         hour_ms = int((due.timestamp() + 3600) * 1000)
@@ -193,13 +201,14 @@ class Explaining:
         return tuple(one for one in full if one is not None)
 
     async def _scan(
-        self, name: str, due: datetime, *, before: UUID | None, pages: int
+        self, name: str, due: datetime | None, *, before: UUID | None, pages: int
     ) -> list[RunView]:
+        """Return the newest runs of a schedule, or those of one occurrence, page by page."""
         found: list[RunView] = []
         for _ in range(pages):
             where = RunFilter(schedule=name, before=before, limit=PAGE)
             page = await self._store.runs(where)
-            found += [one for one in page if one.due == due]
+            found += [one for one in page if due is None or one.due == due]
             if len(page) < PAGE:
                 break
             before = page[-1].id
@@ -207,12 +216,15 @@ class Explaining:
 
     # --- reading an occurrence ------------------------------------------------------------
 
-    async def _instant(self, row: ScheduleRow, text: str) -> datetime:
+    async def _instant(self, row: ScheduleRow, text: str) -> tuple[datetime, bool]:
+        """Return what a text names, and whether the clocks of the zone passed over that time."""
         place = _zone(row)
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            return _of_day(row, place, _iso(text))
+            return _of_day(row, place, _iso(text)), False
         given = _iso(text)
-        return given.astimezone(UTC) if given.tzinfo else wall_instant(given, place, row)
+        if given.tzinfo:
+            return given.astimezone(UTC), False
+        return wall_instant(given, place, row), not place.instants(given)
 
 
 def is_effect(thing: str) -> bool:

@@ -15,7 +15,16 @@ from duly.core.breakers import BreakerRow
 from duly.core.effects import Address, Effect, EffectFilter
 from duly.core.runs import RunView
 from duly.core.states import EffectState, RunState
-from duly.core.steps import APPROVAL, UNCERTAIN, Event, Memory, StepKind, of_effect, of_event
+from duly.core.steps import (
+    APPROVAL,
+    UNCERTAIN,
+    Event,
+    Memory,
+    StepKind,
+    of_effect,
+    of_event,
+    parted,
+)
 from duly.core.tripping import WAITS
 from duly.core.why import EffectKnown, Known
 from duly.stores.base import Store
@@ -37,7 +46,7 @@ class Recalling:
         return Known(
             memory=memory,
             effects=await self._effects(view),
-            event=await self._event(view),
+            events=tuple(await self._events(view)),
             children=await self._children(view, memory),
             breaker=await self._breaker(view),
             asked=await self._asked(view),
@@ -69,8 +78,7 @@ class Recalling:
 
     async def _effects(self, view: RunView) -> tuple[EffectKnown, ...]:
         rows = await self._store.effects(EffectFilter(run=view.id, limit=EFFECTS))
-        awaited = _after(of_effect(""), view)
-        if awaited is not None:
+        for awaited in _after(of_effect(""), view):
             row = await self._store.effect(Address.of(awaited))
             rows = [*rows, *([] if row is None else [row])]
         if view.state is RunState.PARKED and view.reason == UNCERTAIN:
@@ -85,14 +93,13 @@ class Recalling:
             return EffectKnown(address=row.address, row=row)
         return await self._about(row)
 
-    async def _event(self, view: RunView) -> Event | None:
-        name = _after(of_event(""), view)
-        found = [] if name is None else await self._store.happened([name])
-        return found[0] if found else None
+    async def _events(self, view: RunView) -> list[Event]:
+        names = _after(of_event(""), view)
+        return await self._store.happened(names) if names else []
 
     async def _breaker(self, view: RunView) -> BreakerRow | None:
-        name = _after(WAITS, view)
-        return None if name is None else await self._store.breaker(name)
+        names = _after(WAITS, view)
+        return await self._store.breaker(names[0]) if names else None
 
     async def _asked(self, view: RunView) -> str | None:
         """Return the name of the approval that a parked run waits for, as its incident has it."""
@@ -105,23 +112,18 @@ class Recalling:
 
     async def _children(self, view: RunView, memory: Memory) -> tuple[RunView, ...]:
         """Return the children that a run waits for, as far as they are looked at."""
-        one = _after("run:", view)
-        if one is not None:
-            wanted = [UUID(one)]
-        else:
-            _, many, name = (view.reason or "").partition(" runs of ")
-            waits = bool(many) and view.state is RunState.WAITING
-            wanted = _started(memory, name)[-LOOKED_AT:] if waits else []
+        wanted = [UUID(one) for one in _after("run:", view)]
+        for reason in parted(view.reason or "") if view.state is RunState.WAITING else ():
+            _, many, name = reason.partition(" runs of ")
+            wanted += _started(memory, name)[-LOOKED_AT:] if many else []
         found = [await self._store.run(run) for run in wanted]
         return tuple(one for one in found if one is not None)
 
 
-def _after(beginning: str, view: RunView) -> str | None:
-    """Return what the reason of a waiting run says behind its first word."""
-    reason = view.reason or ""
-    if view.state is not RunState.WAITING or not reason.startswith(beginning):
-        return None
-    return reason.removeprefix(beginning)
+def _after(beginning: str, view: RunView) -> list[str]:
+    """Return what the reasons of a waiting run say behind their first word."""
+    reasons = parted(view.reason or "") if view.state is RunState.WAITING else []
+    return [one.removeprefix(beginning) for one in reasons if one.startswith(beginning)]
 
 
 def _started(memory: Memory, name: str) -> list[UUID]:

@@ -108,8 +108,10 @@ async def why(
     """Say why THING is as it is.
 
     THING is a run's id (or its first 8 characters or more), a schedule,
-    schedule@occurrence, such as mail_orders@2026-03-01T01:00, or an effect as
-    TASK NAME KEY, such as mail_orders mail 2026-11-22.
+    schedule@occurrence, such as mail_orders@2026-03-01T01:00, an effect as
+    TASK NAME KEY, such as mail_orders mail 2026-11-22, or has its kind before
+    it: breaker:NAME, instance:NAME, "incident:KIND SUBJECT", queue:NAME,
+    limit:KEY, "key:TASK KEY", timer:NAME. In JSON each cause has an identifier.
     """
     named = " ".join(thing)
     app = find_app(app_spec, store)
@@ -132,6 +134,8 @@ def told(answer: Explanation, coming: tuple[str, ...] = ()) -> list[str]:
     """Return an explanation as lines for people."""
     lines = [f"{answer.subject}: {answer.headline}"]
     lines += [f"  - {one}" for one in answer.causes]
+    if answer.see:
+        lines.append(f"see also: {', '.join(answer.see)}")
     if answer.helps:
         lines += ["what helps:", *(f"  {one}" for one in answer.helps)]
     if coming:

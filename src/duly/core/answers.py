@@ -14,7 +14,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from duly.core.faults import FAULTS, Fault
+from duly.core.faults import Fault
 
 
 class Word(StrEnum):
@@ -111,5 +111,4 @@ def shown_answer(status: int | None, failed: Fault | None, *, started: bool = Fa
     """Return the last word about a call in a line: `answered 404: route not found`."""
     if failed is None:
         return f"answered {status}: {'started' if started else 'success'}"
-    words = FAULTS[failed].words
-    return f"answered {status}: {words}" if status is not None else words
+    return f"answered {status}: {failed.words}" if status is not None else failed.words

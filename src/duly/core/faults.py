@@ -41,6 +41,11 @@ class Fault(StrEnum):
     NOT_ALLOWED = "not_allowed"
     OURS = "ours"
 
+    @property
+    def words(self) -> str:
+        """What people read: `route not found`."""
+        return FAULTS[self].words
+
 
 class FaultRow(NamedTuple):
     """What a fault is called and means, and whether it counts: at all, and for a fixed request.

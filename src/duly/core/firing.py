@@ -57,6 +57,9 @@ from duly.errors import InvalidValue
 ON_TIME = timedelta(seconds=60)
 """An occurrence that fires within this is on time; only later ones are matters of catch-up."""
 
+IN_ONE = "caught up in one run"
+"""The reason of occurrences that one run stands for."""
+
 DRAIN_CHUNK = 100
 """Occurrences drained from a backlog in one transaction, when no pace holds them back."""
 
@@ -173,7 +176,7 @@ def plan_drain(backlog: Backlog, now: datetime, new_id: NewId) -> DrainPlan:
         last=dues[-1],
         count=len(dues),
         verdict=Verdict.FIRED,
-        reason="caught up in one run" if policy.batch else "caught up",
+        reason=IN_ONE if policy.batch else "caught up",
         revision=backlog.revision,
     )
     closed, grown = extend(backlog.open_range, fired)

@@ -11,6 +11,7 @@ lock that name, so that neither can miss the other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -107,6 +108,31 @@ WAKEABLE = frozenset({UNCERTAIN, APPROVAL})
 
 FORKED = "~fork"
 """The step in which a forked run remembers whose effects it goes on with."""
+
+
+AND = "; and "
+"""What parts the reasons of a run that waits for several things."""
+
+_REASONS = ("sleep:", "event:", "effect:", "run:", "before ", "breaker:")
+
+
+def joined(reasons: Iterable[str], most: int = 500) -> str:
+    """Return the reasons of a run that waits for several things, as far as there is room.
+
+    Their order says nothing of which was waited for first, and is always the same.
+    """
+    first, *others = sorted(set(reasons))
+    for one in others:
+        if len(first) + len(AND) + len(one) <= most:
+            first += AND + one
+    return first
+
+
+def parted(reason: str) -> list[str]:
+    """Return what `joined` put together; anything else is one reason."""
+    parts = reason.split(AND)
+    known = all(one.startswith(_REASONS) or " runs of " in one for one in parts)
+    return parts if known else [reason]
 
 
 # --- the names of what is awaited -----------------------------------------------------------

@@ -227,7 +227,7 @@ class Http:
         except _FAILURES as error:
             found = fault_of_failure(error)
             cause = getattr(error, "os_error", error)  # without the driver's own words around it
-            said = f"{found}: {type(error).__name__}: {plain(cause)}"
+            said = f"{found.words}: {type(error).__name__}: {plain(cause)}"
         if gate.opened:
             told = f"{request.shown} began, and its answer was lost: {said}"
             raise OutcomeUnknown(told, fault=found)
@@ -329,7 +329,7 @@ def _verdict(
     if row.word is Word.PERFORMED:
         return {"status": status, "body": kept.text, "truncated": kept.truncated}
     found = fault_of_status(status, retry_after=after)
-    said = f"{request.shown} was answered with {status} ({found}) {plain(kept.text)}".rstrip()
+    said = f"{request.shown} was answered with {status} ({found.words}) {plain(kept.text)}".rstrip()
     if row.word is Word.UNKNOWN:
         raise OutcomeUnknown(f"{said} ({row.source})", answer=str(status), fault=found)
     raise Declined(

@@ -55,6 +55,11 @@ WHO_MAY = {
     ("GET", "/api/v1/instances"): EVERYONE,
     ("GET", "/api/v1/queues"): EVERYONE,
     ("GET", "/api/v1/why"): EVERYONE,
+    ("GET", "/api/v1/breakers/{breaker}/why"): EVERYONE,
+    ("GET", "/api/v1/incidents/{kind}/{subject}/why"): EVERYONE,
+    ("GET", "/api/v1/instances/{boot}/why"): EVERYONE,
+    ("GET", "/api/v1/queues/{queue}/why"): EVERYONE,
+    ("GET", "/api/v1/timers/{timer}/why"): EVERYONE,
     ("GET", "/api/v1/events"): EVERYONE,
     ("GET", "/api/v1/keys"): ADMINS,
     ("POST", "/api/v1/keys"): ADMINS,
@@ -63,7 +68,9 @@ WHO_MAY = {
 }
 
 RUN = "01900000-0000-7000-8000-000000000000"
-FILLED = {"{task}": "add", "{run}": RUN, "{schedule}": "mail_orders", "{key}": RUN, "{name}": "n"}
+FILLED = {"{task}": "add", "{run}": RUN, "{schedule}": "mail_orders", "{key}": RUN, "{name}": "n",
+          "{boot}": RUN, "{breaker}": "b", "{kind}": "k", "{subject}": "s", "{queue}": "default",
+          "{timer}": "t"}  # fmt: skip
 
 
 def path_of(template: str) -> str:

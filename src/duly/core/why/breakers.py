@@ -8,51 +8,85 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from duly.core.breakers import BreakerLine, BreakerRow
+from duly.core.breakers import BreakerLine, BreakerRow, schedule_of_breaker
 from duly.core.faults import FAULTS, Fault
+from duly.core.runs import RunView
 from duly.core.states import BreakerState
 from duly.core.tripping import US
-from duly.core.why.evidence import SHOWN, Explanation, Fleet
+from duly.core.why.causes import Cause
+from duly.core.why.evidence import (
+    SHOWN,
+    Explanation,
+    Fleet,
+    Standing,
+    explanation,
+    see_instance,
+)
 from duly.core.why.remembered import command
 
 
 def explain_breaker(
-    name: str, row: BreakerRow | None, lines: Sequence[BreakerLine], fleet: Fleet
+    name: str,
+    row: BreakerRow | None,
+    lines: Sequence[BreakerLine],
+    fleet: Fleet,
+    *,
+    waiting: Sequence[RunView] = (),
+    near: Sequence[str] = (),
 ) -> Explanation:
-    """Say whether calls pass, since when they do not, and what helps. `lines`: newest first."""
+    """Say whether calls pass, since when they do not, and what helps. `lines`: newest first.
+
+    `waiting` are the runs that wait for it, as far as they were looked at; `near` are names like
+    this one, for a breaker of which nothing is known.
+    """
+    subject = f"breaker {name}"
     if row is None:
-        return Explanation(
-            subject=f"breaker {name}", headline="closed: nothing is known against this target"
-        )
-    headline, helps = breaker_standing(row, fleet)
-    causes = [*_causes(row, fleet), *(told_change(one, fleet) for one in lines[:SHOWN][::-1])]
-    return Explanation(
-        subject=f"breaker {name}", headline=headline, causes=tuple(causes), helps=tuple(helps)
+        causes = [f"on record are: {', '.join(near)}"] if near else []
+        told = "closed: nothing is known against this target"
+        return explanation(subject, Standing(Cause.BREAKER_UNKNOWN, told, causes))
+    story = [*_causes(row, fleet), *(told_change(one, fleet) for one in lines[:SHOWN][::-1])]
+    seen = [str(one.id) for one in waiting[:SHOWN]]
+    if waiting:
+        more = "" if len(waiting) <= SHOWN else f" and {len(waiting) - SHOWN} more"
+        story.append(f"waiting for it: {', '.join(seen)}{more}")
+    of = schedule_of_breaker(name)
+    return explanation(
+        subject, breaker_standing(row, fleet), story=story, see=[*([of] if of else []), *seen]
     )
 
 
-def breaker_standing(row: BreakerRow, fleet: Fleet) -> tuple[str, list[str]]:
+def breaker_standing(row: BreakerRow, fleet: Fleet) -> Standing:
     """Say how a breaker stands in one line, and what helps."""
     since = "" if row.opened_at is None else f" since {fleet.at(row.opened_at)}"
     resume = command("breakers", "resume", row.name, "--why", "WHY")
     if row.forced:
-        held = "held open" if row.state is BreakerState.OPEN else "held closed"
-        return f"{held} by {row.by}{since}: {row.why}", [resume]
+        is_open = row.state is BreakerState.OPEN
+        held = "held open" if is_open else "held closed"
+        cause = Cause.BREAKER_HELD_OPEN if is_open else Cause.BREAKER_HELD_CLOSED
+        told = f"{held} by {row.by}{since}: {row.why}"
+        return Standing(cause, told, helps=[resume], since=row.opened_at or row.changed_at)
     match row.state:
         case BreakerState.CLOSED:
-            return _closed(row), []
+            cause = Cause.BREAKER_COUNTING if row.failures else Cause.BREAKER_CLOSED
+            return Standing(cause, _closed(row), since=row.closed_at)
         case BreakerState.OPEN:
             probe = "" if row.probe_at is None else f"; next probe at {fleet.at(row.probe_at)}"
             now = command("breakers", "probe", row.name, "--why", "WHY")
-            return f"open{since}{_after(row)}{probe}", [now, resume]
+            told = f"open{since}{_after(row)}{probe}"
+            return Standing(Cause.BREAKER_OPEN, told, helps=[now, resume], since=row.opened_at)
         case BreakerState.HALF_OPEN:
             until = "" if row.probe_until is None else f" until {fleet.at(row.probe_until)}"
-            way = "the next call probes" if row.probe is None else f"a probe is under way{until}"
-            return f"half open{since}{_after(row)}; {way}", [resume]
+            probed = row.probe is not None
+            way = f"a probe is under way{until}" if probed else "the next call probes"
+            cause = Cause.BREAKER_PROBED if probed else Cause.BREAKER_PROBE_DUE
+            told = f"half open{since}{_after(row)}; {way}"
+            see = (see_instance(row.probe_boot),) if row.probe_boot and probed else ()
+            return Standing(cause, told, helps=[resume], see=see, since=row.opened_at)
 
 
 def _closed(row: BreakerRow) -> str:
-    counted = f", with {row.failures} failures counted" if row.failures else ""
+    many = "failure" if row.failures == 1 else "failures"
+    counted = f", with {row.failures} {many} counted" if row.failures else ""
     return f"closed: calls pass{counted}"
 
 

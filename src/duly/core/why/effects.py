@@ -6,34 +6,36 @@ no row the effect is open: whoever asks for it next performs it.
 
 from __future__ import annotations
 
+from datetime import datetime
+
+import msgspec
+
 from duly.core.effects import KEEP, MARGIN, Effect, Line
 from duly.core.fleet import proven_gone
 from duly.core.runs import RunView
 from duly.core.spoken import instant_text
 from duly.core.states import EffectState, EffectVerb, RunState
-from duly.core.why.evidence import SHOWN, Explanation, Fleet
+from duly.core.why.causes import Cause
+from duly.core.why.evidence import SHOWN, Explanation, Fleet, Standing, explanation
 from duly.core.why.remembered import SHOWN_VALUE, EffectKnown, command, effect_words
-
-_Standing = tuple[str, list[str], list[str]]
 
 
 def explain_effect(one: EffectKnown, fleet: Fleet) -> Explanation:
     """Say how an effect stands, how that came about, and what helps."""
-    headline, causes, helps = _standing(one, fleet)
     story = [(line.at, told_line(line, fleet)) for line in one.lines]
     if one.row is not None:
         # First of its instant: what is said about an intent never comes before it.
         story.insert(0, (one.row.intended_at, _intended(one.row, one.author, fleet)))
     story.sort(key=lambda it: it[0])
-    return Explanation(
-        subject=f"effect {one.address}",
-        headline=headline,
-        causes=(*(told for _, told in story), *causes),
-        helps=tuple(helps),
+    return explanation(
+        f"effect {one.address}",
+        _standing(one, fleet),
+        story=[told for _, told in story],
+        see=() if one.row is None else (str(one.row.author.run),),
     )
 
 
-def _standing(one: EffectKnown, fleet: Fleet) -> _Standing:
+def _standing(one: EffectKnown, fleet: Fleet) -> Standing:
     row = one.row
     if row is None:
         return _open(one)
@@ -43,41 +45,47 @@ def _standing(one: EffectKnown, fleet: Fleet) -> _Standing:
         case EffectState.INTENDED:
             return _in_flight(row, one.author, fleet)
         case EffectState.UNCERTAIN:
-            causes, helps = in_doubt(one, fleet)
+            doubt = in_doubt(one, fleet)
             why = f": {row.why}" if row.why else ""
-            return f"uncertain{_since(one, fleet)}{why}", causes[1:], helps
+            told = f"uncertain{_since(one, fleet)}{why}"
+            return msgspec.structs.replace(doubt, headline=told, causes=doubt.causes[1:])
         case EffectState.NONE:
             raise AssertionError("a row without an intent is never kept")
 
 
-def _done(row: Effect, fleet: Fleet) -> _Standing:
+def _done(row: Effect, fleet: Fleet) -> Standing:
     at = "" if row.settled_at is None else f" at {fleet.at(row.settled_at)}"
-    headline = f"done{at} by the run {row.author.run}"
+    headline, cause = f"done{at} by the run {row.author.run}", Cause.EFFECT_DONE
     if row.by:
+        cause = Cause.EFFECT_DONE_BY_WORD
         headline = f"done{at}, by the word of {row.by}: {row.why}"
     causes = [] if row.receipt is None else [f"receipt: {_receipt(row.receipt)}"]
     causes.append(f"whoever asks for it again gets this answer, until {fleet.at(row.keep_until)}")
-    return headline, causes, []
+    return Standing(cause, headline, causes, since=row.settled_at)
 
 
-def _in_flight(row: Effect, author: RunView | None, fleet: Fleet) -> _Standing:
+def _in_flight(row: Effect, author: RunView | None, fleet: Fleet) -> Standing:
     until = row.deadline + MARGIN
     holds = (
         author is not None
         and author.state is RunState.RUNNING
         and (author.boot, author.epoch) == (row.author.boot, row.author.epoch)
     )
+    cause = Cause.EFFECT_IN_FLIGHT
     if fleet.now < until:
         tail = f"believed to be on its way until {fleet.at(until)}"
     elif holds:
+        cause = Cause.EFFECT_LATE
         tail = f"late, but its run is in hand: the send deadline was {fleet.at(row.deadline)}"
     else:
+        cause = Cause.EFFECT_GIVEN_UP
         tail = f"given up since {fleet.at(until)}: the next sweep makes it uncertain"
     causes = ["another run that asks for it waits; it is never sent a second time by guess"]
-    return f"in flight, {tail}", causes, [command("why", str(row.author.run))]
+    helps = [command("why", str(row.author.run))]
+    return Standing(cause, f"in flight, {tail}", causes, helps, since=row.intended_at)
 
 
-def _open(one: EffectKnown) -> _Standing:
+def _open(one: EffectKnown) -> Standing:
     cleared = one.lines and one.lines[-1].verb in (EffectVerb.CLEAR, EffectVerb.WITHDRAW)
     again = " again" if cleared else ""
     headline = f"open{again}: nothing is intended, done or uncertain there"
@@ -86,10 +94,10 @@ def _open(one: EffectKnown) -> _Standing:
         causes.append(f"keys are forgotten {KEEP.days} days after their period")
         if one.near:
             causes.append(f"on record are: {'; '.join(one.near[:SHOWN])}")
-    return headline, causes, []
+    return Standing(Cause.EFFECT_OPEN_AGAIN if cleared else Cause.EFFECT_OPEN, headline, causes)
 
 
-def in_doubt(one: EffectKnown, fleet: Fleet) -> tuple[list[str], list[str]]:
+def in_doubt(one: EffectKnown, fleet: Fleet) -> Standing:
     """Say since when and why an effect is in doubt, and what it takes to resolve it."""
     assert one.row is not None, "a doubt is about a row"
     row = one.row
@@ -104,15 +112,22 @@ def in_doubt(one: EffectKnown, fleet: Fleet) -> tuple[list[str], list[str]]:
             " it: not performed is accepted once that is proven, or with --accept-double"
         )
     resolve = command("effects", "resolve", *effect_words(one.address))
-    return causes, [
+    helps = [
         f"if it was performed: {resolve} --performed --reason WHY",
         f"if it was not: {resolve} --not-performed --reason WHY",
     ]
+    also = () if gone else (Cause.SENDER_MAY_LIVE,)
+    since = _doubted_at(one)
+    return Standing(Cause.EFFECT_UNCERTAIN, causes[0], causes, helps, also, since=since)
 
 
 def _since(one: EffectKnown, fleet: Fleet) -> str:
-    doubts = [line.at for line in one.lines if line.verb is EffectVerb.DOUBT]
-    return f" since {fleet.at(doubts[-1])}" if doubts else ""
+    at = _doubted_at(one)
+    return "" if at is None else f" since {fleet.at(at)}"
+
+
+def _doubted_at(one: EffectKnown) -> datetime | None:
+    return next((it.at for it in reversed(one.lines) if it.verb is EffectVerb.DOUBT), None)
 
 
 def _intended(row: Effect, author: RunView | None, fleet: Fleet) -> str:

@@ -6,6 +6,7 @@ names instances for people, and says who is there; it decides nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from duly.core.fleet import PRESENT, Instance, InstanceState
 from duly.core.runs import RunView
 from duly.core.spoken import distance_text, instant_text
 from duly.core.states import RunState
+from duly.core.why.causes import Cause
 
 HASTE = timedelta(seconds=10)
 """What is due for less than this is on its way; after it somebody should ask why."""
@@ -24,25 +26,71 @@ SHOWN = 5
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer: how it stands, the causes oldest first, and what helps."""
+    """The answer: how it stands, the causes oldest first, and what helps.
+
+    `cause` is the first one: why it stands as the headline says, `since` then where that is known.
+    `also` are the others that played a part, in the order of the chain, each once. `see` are
+    things to ask about next, as `duly why` takes them.
+    """
 
     subject: str
+    cause: Cause
     headline: str
+    since: datetime | None = None
     causes: tuple[str, ...] = ()
+    also: tuple[Cause, ...] = ()
     helps: tuple[str, ...] = ()
+    see: tuple[str, ...] = ()
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a thing stands, before its story is put around it; fields are those of the answer."""
+
+    cause: Cause
+    headline: str
+    causes: list[str] = []  # msgspec copies it
+    helps: list[str] = []
+    also: tuple[Cause, ...] = ()
+    see: tuple[str, ...] = ()
+    since: datetime | None = None
+
+
+def explanation(
+    subject: str,
+    standing: Standing,
+    *,
+    story: Iterable[str] = (),
+    also: Iterable[Cause] = (),
+    see: Iterable[str] = (),
+) -> Explanation:
+    """Put the story before how the thing stands; nothing is named twice."""
+    parts = dict.fromkeys((*also, *standing.also))
+    parts.pop(standing.cause, None)
+    return Explanation(
+        subject=subject,
+        cause=standing.cause,
+        headline=standing.headline,
+        since=standing.since,
+        causes=(*story, *standing.causes),
+        also=tuple(parts),
+        helps=tuple(standing.helps),
+        see=tuple(dict.fromkeys((*standing.see, *see))),
+    )
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """The surroundings: the present by the store's clock, the instances, a zone to tell time in.
 
     `holders` are the ready and running runs of the limit in question; `limit` is its size and
-    `retries` the task's budget, where somebody knows them.
+    `retries` the task's budget, where somebody knows them. `ahead` are the ready runs of the same
+    queue that go before the run in question, the next first, as far as they were looked at.
     """
 
     now: datetime
     instances: tuple[Instance, ...] = ()
     zone: tzinfo = UTC
     holders: tuple[RunView, ...] = ()
+    ahead: tuple[RunView, ...] = ()
     limit: int | None = None
     retries: int | None = None
     trusted: bool = True
@@ -67,6 +115,16 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
             and (task is None or task in one.tasks)
         ]
 
+    def there_at(self, instant: datetime) -> list[Instance]:
+        """Return those on record that were there at an instant, as far as they were seen."""
+        return [
+            one
+            for one in self.instances
+            if one.started_at is not None
+            and one.seen_at is not None
+            and one.started_at <= instant <= one.seen_at
+        ]
+
     def nobody(self) -> str:
         """Say why nothing happens that should: who is, or is not, there."""
         if not self.trusted:
@@ -77,6 +135,12 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
         last = "none was ever seen" if seen is None else f"the last one was seen {self.at(seen)}"
         return f"no live worker: {last}"
 
+    def absence(self) -> Cause:
+        """Return the cause that `nobody` puts into words."""
+        if not self.trusted:
+            return Cause.STORE_UNTRUSTED
+        return Cause.NEXT_LOOK if self.live() else Cause.NO_WORKER
+
     def brief(self, run: RunView) -> str:
         """Say in a few words how another run stands."""
         if run.state is not RunState.RUNNING:
@@ -85,3 +149,13 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
             "" if run.started_at is None else f" since {instant_text(run.started_at, self.zone)}"
         )
         return f"running on {self.who(run.boot)}{since}"
+
+
+def see_instance(boot: UUID) -> str:
+    """Return how an instance is asked about."""
+    return f"instance:{boot}"
+
+
+def see_occurrence(schedule: str, due: datetime) -> str:
+    """Return how an occurrence is asked about."""
+    return f"{schedule}@{due.astimezone(UTC).isoformat()}"

@@ -44,13 +44,13 @@ class EffectKnown(msgspec.Struct, frozen=True, kw_only=True):
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What a run remembers and awaits.
 
-    `effects` are those it intended, and the uncertain ones that it may be parked for; `event` is
-    the one it awaits, if that happened; `children` are runs it started, as far as looked at.
+    `effects` are those it intended, and the uncertain ones that it may be parked for; `events`
+    are those it awaits that happened; `children` are runs it started, as far as looked at.
     """
 
     memory: Memory = Memory()
     effects: tuple[EffectKnown, ...] = ()
-    event: Event | None = None
+    events: tuple[Event, ...] = ()
     children: tuple[RunView, ...] = ()
     breaker: BreakerRow | None = None  # the one it waits for, where something is known of it
     asked: str | None = None  # the name of the approval it waits for, where that is on record
@@ -59,9 +59,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 def told_known(run: RunView, known: Known, fleet: Fleet) -> list[str]:
     """Say what is done already, and what of it is never done again."""
     told = []
-    root = next((one for one in known.memory.steps if one.name == FORKED), None)
-    if root is not None:
-        told.append(f"it goes on with the effects of the run {_decoded(root.value)}")
+    told += [f"it goes on with the effects of the run {one}" for one in forked_of(known)]
     names = [_brief(one) for one in known.memory.steps if not _hidden(one)]
     if names:
         again = "" if run.state in ENDS else "; not done again"
@@ -71,6 +69,11 @@ def told_known(run: RunView, known: Known, fleet: Fleet) -> list[str]:
         told.append(f"progress: {progress_text(progress)}")
     told += _own_effects(run, known, fleet)
     return told
+
+
+def forked_of(known: Known) -> list[str]:
+    """Return the run that a fork goes on from; nothing for any other run."""
+    return [str(_decoded(one.value)) for one in known.memory.steps if one.name == FORKED]
 
 
 def _own_effects(run: RunView, known: Known, fleet: Fleet) -> list[str]:

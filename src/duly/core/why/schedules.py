@@ -6,14 +6,22 @@ backlog says is put into words here, for occurrences too.
 
 from __future__ import annotations
 
+import msgspec
+
+from duly.core.breakers import BreakerRow
 from duly.core.calls import TASK
 from duly.core.runs import RunView
 from duly.core.schedules import Backlog, ScheduleRow, Source
 from duly.core.spoken import distance_text, instant_text, length_text
 from duly.core.states import RunState, ScheduleState
+from duly.core.timers import call_of
 from duly.core.triggers import trigger_from_spec, upcoming
+from duly.core.tripping import WAITS
 from duly.core.verdicts import UNCOUNTED, VerdictRange
-from duly.core.why.evidence import HASTE, SHOWN, Explanation, Fleet
+from duly.core.why.breakers import breaker_standing
+from duly.core.why.causes import Cause
+from duly.core.why.evidence import HASTE, SHOWN, Explanation, Fleet, Standing, explanation
+from duly.core.why.standing import carried
 
 
 def last_answer(run: RunView) -> str | None:
@@ -28,29 +36,50 @@ def explain_schedule(
     ranges: tuple[VerdictRange, ...] = (),
     backlogs: tuple[Backlog, ...] = (),
     last_run: RunView | None = None,
+    breaker: BreakerRow | None = None,
 ) -> Explanation:
     """Say whether a schedule fires, who decided that, and what became of it lately.
 
-    `ranges` are its newest verdicts, oldest first.
+    `ranges` are its newest verdicts, oldest first; `breaker` is its own, where it has one.
     """
-    headline, helps = schedule_standing(row, fleet)
-    causes = [trigger_from_spec(row.definition.trigger).describe()]
-    if row.source is Source.PERSON and row.definition.task == TASK:
-        causes.append("it is a timer: no code declares it, and none takes it away")
-    elif row.source is Source.PERSON:
-        by = f" by {row.by}" if row.by and row.state is ScheduleState.ACTIVE else ""
-        causes.append(f"its definition is an edit{by}, and holds against code until given back")
-        helps = [*helps, f"duly schedules give-back {row.name}"]
+    standing = schedule_standing(row, fleet)
+    causes, also, helps = _definition(row)
+    seen = []
+    if breaker is not None and not breaker.clean:
+        told = breaker_standing(breaker, fleet)
+        causes.append(f"its breaker is {told.headline}")
+        causes += [f"the last failure: {breaker.error}"] if breaker.error else []
+        also.append(told.cause)
+        seen.append(f"{WAITS}{breaker.name}")
     causes += [told_range(one, fleet) for one in ranges[-SHOWN:]]
     causes += [told_backlog(one, fleet) for one in backlogs[:SHOWN]]
+    also += [Cause.IN_BACKLOG] if backlogs else []
     if last_run is not None:
         causes.append(f"its newest run {last_run.id}: {_last(last_run, fleet)}")
-    return Explanation(
-        subject=f"schedule {row.name}",
-        headline=headline,
-        causes=tuple(causes),
-        helps=tuple(helps),
+        seen.append(str(last_run.id))
+    return explanation(
+        f"schedule {row.name}",
+        msgspec.structs.replace(standing, helps=[*standing.helps, *helps]),
+        story=causes,
+        also=also,
+        see=seen,
     )
+
+
+def _definition(row: ScheduleRow) -> tuple[list[str], list[Cause], list[str]]:
+    """Say what it is due by, and whose word that is; also the causes, and what helps."""
+    causes = [trigger_from_spec(row.definition.trigger).describe()]
+    if row.source is not Source.PERSON:
+        return causes, [], []
+    if row.definition.task == TASK:
+        call = call_of(row.definition)
+        causes.append("it is a timer: no code declares it, and none takes it away")
+        if call is not None:
+            causes.append(f"it calls {call.method} {call.url.partition('?')[0]}")
+        return causes, [Cause.MADE_BY_PERSON], []
+    by = f" by {row.by}" if row.by and row.state is ScheduleState.ACTIVE else ""
+    causes.append(f"its definition is an edit{by}, and holds against code until given back")
+    return causes, [Cause.EDITED], [f"duly schedules give-back {row.name}"]
 
 
 def _last(run: RunView, fleet: Fleet) -> str:
@@ -59,37 +88,53 @@ def _last(run: RunView, fleet: Fleet) -> str:
     return told if answer is None else f"{told}; its call: {answer}"
 
 
-def schedule_standing(row: ScheduleRow, fleet: Fleet) -> tuple[str, list[str]]:
-    since = "" if row.changed_at is None else f" since {fleet.at(row.changed_at)}"
+def schedule_standing(row: ScheduleRow, fleet: Fleet) -> Standing:
+    """Say whether it fires, and who decided that."""
+    at = row.changed_at
+    since = "" if at is None else f" since {fleet.at(at)}"
     by = f" by {row.by}" if row.by else ""
     why = f": {row.reason}" if row.reason else ""
     match row.state:
         case ScheduleState.ACTIVE:
             return _active(row, fleet)
         case ScheduleState.PAUSED:
-            return f"paused{since}{by}{why}", [f"duly schedules resume {row.name}"]
+            helps = [f"duly schedules resume {row.name}"]
+            return Standing(Cause.PAUSED, f"paused{since}{by}{why}", helps=helps, since=at)
         case ScheduleState.RETIRED:
-            return f"retired{since}{by}{why}", [f"duly schedules revive {row.name}"]
+            helps = [f"duly schedules revive {row.name}"]
+            return Standing(Cause.RETIRED, f"retired{since}{by}{why}", helps=helps, since=at)
         case ScheduleState.TRIPPED:
-            return f"tripped{since}{by}{why}: its breaker is open", []
+            told = f"tripped{since}{by}{why}: its breaker is open"
+            return Standing(Cause.TRIPPED, told, since=at)
         case ScheduleState.DISABLED:
-            return f"disabled{since} by its owner's lifecycle{why}", []
+            told = f"disabled{since} by its owner's lifecycle{why}"
+            return Standing(Cause.DISABLED, told, since=at)
         case ScheduleState.ORPHANED:
-            return (
-                f"orphaned{since}: no live or recent instance declares it",
-                ["start a worker whose code declares it: it comes back by itself"],
-            )
+            told = f"orphaned{since}: no live or recent instance declares it"
+            helps = ["start a worker whose code declares it: it comes back by itself"]
+            return Standing(Cause.ORPHANED, told, helps=helps, since=at)
 
 
-def _active(row: ScheduleRow, fleet: Fleet) -> tuple[str, list[str]]:
+def _active(row: ScheduleRow, fleet: Fleet) -> Standing:
     if row.next_fire is None:
-        return "active, but nothing is to come: its trigger has no further occurrence", []
-    if row.next_fire > fleet.now - HASTE:
-        helps = [] if fleet.live() else ["start a worker: duly worker"]
-        tail = "" if fleet.live() else f"; but {fleet.nobody()}"
-        return f"active: fires next at {fleet.at(row.next_fire)}{tail}", helps
-    helps = ["duly doctor"] if fleet.live() else ["start a worker: duly worker"]
-    return f"overdue: should have fired at {fleet.at(row.next_fire)}; {fleet.nobody()}", helps
+        told = "active, but nothing is to come: its trigger has no further occurrence"
+        return Standing(Cause.OVER, told)
+    worker = ["start a worker: duly worker"]
+    if row.next_fire <= fleet.now - HASTE:
+        helps = ["duly doctor"] if fleet.live() else worker
+        told = f"overdue: should have fired at {fleet.at(row.next_fire)}; {fleet.nobody()}"
+        also = (Cause.OVERDUE,)
+        return Standing(fleet.absence(), told, helps=helps, also=also, since=row.next_fire)
+    told = f"active: fires next at {fleet.at(row.next_fire)}"
+    if not fleet.live():
+        also = (Cause.ACTIVE,)
+        return Standing(fleet.absence(), f"{told}; but {fleet.nobody()}", helps=worker, also=also)
+    task = row.definition.task
+    if not fleet.live(task):
+        told = f"{told}; but no live instance carries the task {task}"
+        helps = [f"start a worker with the code of {task}"]
+        return Standing(Cause.NO_CODE, told, [carried(fleet)], helps, (Cause.ACTIVE,))
+    return Standing(Cause.ACTIVE, told, since=row.changed_at)
 
 
 def told_range(one: VerdictRange, fleet: Fleet) -> str:
@@ -105,9 +150,9 @@ def told_range(one: VerdictRange, fleet: Fleet) -> str:
 
 def told_backlog(one: Backlog, fleet: Fleet) -> str:
     after, until = instant_text(one.after, fleet.zone), instant_text(one.until, fleet.zone)
-    return f"occurrences after {after} to {until} wait to be caught up, next at " + fleet.at(
-        one.next_at
-    )
+    done = f", {one.drained} are already" if one.drained else ""
+    told = f"occurrences after {after} to {until} wait to be caught up{done}, next at "
+    return told + fleet.at(one.next_at)
 
 
 def explain_next(row: ScheduleRow, fleet: Fleet, count: int) -> tuple[str, ...]:

@@ -1,27 +1,29 @@
 """What a waiting or parked run waits for, whether that came about, and the exact way out.
 
-One function per kind of reason, in a table; each returns headline, further causes, and what
-helps. A reason that is not in the table is somebody else's to tell. What came about already, and
-did not wake the run, is said to be woken by the next sweep: it is the net under lost wakes.
+One function per kind of reason, in a table; one that is not there is told by `standing`. What came
+about already, and did not wake the run, is said to be woken by the next sweep: it is the net under
+lost wakes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+
+import msgspec
 
 from duly.core.effects import MARGIN
 from duly.core.runs import RunView
 from duly.core.spoken import instant_text
 from duly.core.states import ENDS, BreakerState, EffectState, RunState
-from duly.core.steps import APPROVAL, UNCERTAIN
+from duly.core.steps import APPROVAL, UNCERTAIN, parted
 from duly.core.tripping import WAITS
 from duly.core.why.breakers import breaker_standing
+from duly.core.why.causes import Cause
 from duly.core.why.effects import in_doubt
-from duly.core.why.evidence import HASTE, SHOWN, Fleet
+from duly.core.why.evidence import HASTE, SHOWN, Fleet, Standing
 from duly.core.why.remembered import EffectKnown, Known, command, effect_words
 
-Standing = tuple[str, list[str], list[str]]
 Teller = Callable[[RunView, str, Known, Fleet], Standing]
 
 _CHANGED = "code changed"
@@ -29,8 +31,39 @@ _SWEPT = "it came about already: the next sweep of a live worker wakes the run"
 
 
 def told_wait(run: RunView, known: Known, fleet: Fleet) -> Standing | None:
-    """Say what a run waits for, or None for a reason that is told elsewhere."""
-    reason = run.reason or ""
+    """Say what a run waits for, or None for a reason that is told elsewhere.
+
+    Of several things the first is the headline, and each of the others a cause of its own.
+    """
+    reasons = parted(run.reason or "")
+    if len(reasons) == 1:
+        return _told(run, reasons[0], known, fleet)
+    untimed = msgspec.structs.replace(run, wake_at=None)  # nobody knows whose time that is
+    told = [one for it in reasons if (one := _told(untimed, it, known, fleet)) is not None]
+    return _together(told, run, fleet) if told else None
+
+
+def _together(told: list[Standing], run: RunView, fleet: Fleet) -> Standing:
+    """Put what is waited for at the same time into one answer."""
+    first, *others = told
+    late = _late(run, fleet)
+    due = [] if run.wake_at is None else [f"the first of these is due at {fleet.at(run.wake_at)}"]
+    besides = [line for one in others for line in _besides(one)]
+    return msgspec.structs.replace(
+        first,
+        cause=fleet.absence() if late else first.cause,
+        causes=[*first.causes, *besides, *(late or due)],
+        also=tuple(it for one in told for it in (one.cause, *one.also)),
+        helps=list(dict.fromkeys(it for one in told for it in one.helps)),
+        see=tuple(it for one in told for it in one.see),
+    )
+
+
+def _besides(one: Standing) -> list[str]:
+    return [f"besides, it {one.headline}", *one.causes]
+
+
+def _told(run: RunView, reason: str, known: Known, fleet: Fleet) -> Standing | None:
     table = {RunState.WAITING: _WAITING, RunState.PARKED: _PARKED}.get(run.state, {})
     for beginning, tell in table.items():
         if reason == beginning or (reason.startswith(beginning) and beginning.endswith(_OPEN)):
@@ -44,20 +77,51 @@ def told_wait(run: RunView, known: Known, fleet: Fleet) -> Standing | None:
 
 
 def _sleep(run: RunView, name: str, known: Known, fleet: Fleet) -> Standing:
-    return f"sleeps ({name}){_until(run, fleet)}", _late(run, fleet), _stop(run)
+    return _held_up(Cause.SLEEPS, f"sleeps ({name}){_until(run, fleet)}", run, fleet)
+
+
+def _held_up(
+    cause: Cause,
+    headline: str,
+    run: RunView,
+    fleet: Fleet,
+    *,
+    causes: Sequence[str] = (),
+    helps: Sequence[str] = (),
+    see: tuple[str, ...] = (),
+) -> Standing:
+    """Tell a wait; what is over its time, and not woken, is first of all that."""
+    late = _late(run, fleet)
+    return Standing(
+        fleet.absence() if late else cause,
+        headline,
+        [*causes, *late],
+        [*helps, *(_worker(fleet) if late else ()), *_stop(run)],
+        (cause,),
+        see,
+        run.attempts[-1].ended_at if run.attempts else None,
+    )
+
+
+def _happened(cause: Cause, headline: str, fleet: Fleet, see: tuple[str, ...] = ()) -> Standing:
+    """Tell a wait for what came about: its wake was lost, and the sweep is the net."""
+    also = (cause,) if fleet.live() else (cause, Cause.NO_WORKER)
+    return Standing(Cause.CAME_ABOUT, headline, [_swept(fleet)], _worker(fleet), also, see)
 
 
 def _event(run: RunView, name: str, known: Known, fleet: Fleet) -> Standing:
     limit = "" if run.wake_at is None else f";{_until(run, fleet)} at the latest"
-    headline = f"waits for the event {name}"
+    headline, cause = f"waits for the event {name}", Cause.WAITS_FOR_EVENT
     if name.startswith(f"call/{run.id}/"):
         headline = f"its call was started (202): waits for its target to say more ({name})"
-    if known.event is None:
+        cause = Cause.WAITS_FOR_TARGET
+    found = next((one for one in known.events if one.name == name), None)
+    if found is None:
         told = f"{headline}, which nobody has emitted yet{limit}"
-        return told, _late(run, fleet), [command("events", "emit", name), *_stop(run)]
-    by = f" by {known.event.by}" if known.event.by else ""
-    at = "" if known.event.at is None else f" at {fleet.at(known.event.at)}"
-    return f"{headline}, which was emitted{by}{at}", [_swept(fleet)], _worker(fleet)
+        return _held_up(cause, told, run, fleet, helps=[command("events", "emit", name)])
+    by = f" by {found.by}" if found.by else ""
+    at = "" if found.at is None else f" at {fleet.at(found.at)}"
+    return _happened(cause, f"{headline}, which was emitted{by}{at}", fleet)
 
 
 def _effect(run: RunView, address: str, known: Known, fleet: Fleet) -> Standing:
@@ -65,7 +129,8 @@ def _effect(run: RunView, address: str, known: Known, fleet: Fleet) -> Standing:
     one = next((one for one in known.effects if str(one.address) == address), None)
     if one is None or one.row is None or one.row.state is not EffectState.INTENDED:
         became = "open again" if one is None or one.row is None else one.row.state.value
-        return f"{headline}, which is {became}", [_swept(fleet)], _worker(fleet)
+        told = f"{headline}, which is {became}"
+        return _happened(Cause.WAITS_FOR_EFFECT, told, fleet, (address,))
     row = one.row
     who = f"run {row.author.run} on {fleet.who(row.author.boot)}"
     until = fleet.at(row.deadline + MARGIN)
@@ -75,17 +140,22 @@ def _effect(run: RunView, address: str, known: Known, fleet: Fleet) -> Standing:
         " after that it is uncertain, and never sent again by guess"
     ]
     told = f"{headline}, which {who} performs since {fleet.at(row.intended_at)}"
-    return told, causes, [*asking, *_stop(run)]
+    see = (str(row.author.run), address)
+    return Standing(
+        Cause.WAITS_FOR_EFFECT, told, causes, [*asking, *_stop(run)], see=see, since=row.intended_at
+    )
 
 
 def _child(run: RunView, child: str, known: Known, fleet: Fleet) -> Standing:
     one = next((one for one in known.children if str(one.id) == child), None)
     if one is None:
-        return f"waits for its child run {child}, of which nothing is on record", [], _stop(run)
+        told = f"waits for its child run {child}, of which nothing is on record"
+        return Standing(Cause.WAITS_FOR_RUN, told, [], _stop(run))
     headline = f"waits for its child run {child} of {one.task}: {_brief(one, fleet)}"
     if one.state in ENDS:
-        return headline, [_swept(fleet)], _worker(fleet)
-    return headline, [], [command("why", child), *_stop(run)]
+        return _happened(Cause.WAITS_FOR_RUN, headline, fleet, (child,))
+    helps = [command("why", child), *_stop(run)]
+    return Standing(Cause.WAITS_FOR_RUN, headline, [], helps, see=(child,))
 
 
 def _children(run: RunView, reason: str, known: Known, fleet: Fleet) -> Standing:
@@ -99,33 +169,42 @@ def _children(run: RunView, reason: str, known: Known, fleet: Fleet) -> Standing
     left.sort(key=lambda one: (one.state is not RunState.PARKED, one.id))
     causes += [f"child {one.id} of {one.task}: {_brief(one, fleet)}" for one in left[:SHOWN]]
     if known.children and not left:
-        return f"waits for {reason}, which have ended", [*causes, _swept(fleet)], _worker(fleet)
-    return f"waits for {reason}", causes, [
-        *(command("why", str(one.id)) for one in left[:1]), *_stop(run)]  # fmt: skip
+        ended = _happened(Cause.WAITS_FOR_RUNS, f"waits for {reason}, which have ended", fleet)
+        return msgspec.structs.replace(ended, causes=[*causes, *ended.causes])
+    helps = [*(command("why", str(one.id)) for one in left[:1]), *_stop(run)]
+    see = tuple(str(one.id) for one in left[:SHOWN])
+    return Standing(Cause.WAITS_FOR_RUNS, f"waits for {reason}", causes, helps, see=see)
 
 
 def _before(run: RunView, rest: str, known: Known, fleet: Fleet) -> Standing:
     again = "" if run.wake_at is None else f"; it is asked again at {fleet.at(run.wake_at)}"
     causes = ["nothing is intended yet, and no retry is spent; after a day of this it fails"]
     headline = f"waits until its effect can be begun: {rest}{again}"
-    return headline, [*causes, *_late(run, fleet)], _stop(run)
+    return _held_up(Cause.EFFECT_NOT_BEGUN, headline, run, fleet, causes=causes)
 
 
 def _breaker(run: RunView, name: str, known: Known, fleet: Fleet) -> Standing:
     """Its target is broken: how that stands, and that the wait costs nothing."""
     headline = f"waits for the breaker {name}"
-    row = known.breaker
+    row, see = known.breaker, (f"{WAITS}{name}",)
     if row is None or row.state is BreakerState.CLOSED:
-        return f"{headline}, which is closed{_until(run, fleet)}", [_swept(fleet)], _worker(fleet)
-    stands, helps = breaker_standing(row, fleet)
+        again = "" if run.wake_at is None else f"; it looks again at {fleet.at(run.wake_at)}"
+        told = f"{headline}, which is closed{again}"
+        return _happened(Cause.WAITS_FOR_BREAKER, told, fleet, see)
+    stands = breaker_standing(row, fleet)
     causes = ["no retry is spent; it goes on when the breaker closes, or to probe it"]
     last = f"the last failure: {row.error}" if row.error else ""
-    asking = command("why", f"{WAITS}{name}")
-    return (
-        f"{headline}, {stands}",
-        [*([last] if last else []), *causes, *_late(run, fleet)],
-        [*helps, asking, *_stop(run)],
+    held_up = _held_up(
+        Cause.WAITS_FOR_BREAKER,
+        f"{headline}, {stands.headline}",
+        run,
+        fleet,
+        causes=[*([last] if last else []), *causes],
+        helps=[*stands.helps, command("why", f"{WAITS}{name}")],
+        see=see,
     )
+    also = (*held_up.also, stands.cause)
+    return msgspec.structs.replace(held_up, also=also, since=row.opened_at)
 
 
 # --- parked -----------------------------------------------------------------------------------
@@ -139,19 +218,26 @@ def _uncertain(run: RunView, _: str, known: Known, fleet: Fleet) -> Standing:
     if not named:
         head = "parked: uncertain: nobody knew whether its effect was performed"
         causes = [f"no effect of {run.task} is uncertain on record: {_swept(fleet)}"]
-        return head, causes, [*_worker(fleet), command("runs", "retry", str(run.id))]
+        helps = [*_worker(fleet), command("runs", "retry", str(run.id))]
+        return Standing(Cause.CAME_ABOUT, head, causes, helps, (Cause.PARKED_UNCERTAIN,))
     addresses = " or ".join(str(one.address) for one in named[:SHOWN])
     other = "" if own else ", which another run intended"
-    head = f"parked: uncertain: nobody knows whether {addresses} was performed{other}"
-    return head, _doubts(named, fleet), _ways(named, run, fleet)
+    return Standing(
+        Cause.PARKED_UNCERTAIN,
+        f"parked: uncertain: nobody knows whether {addresses} was performed{other}",
+        _doubts(named, fleet),
+        _ways(named, run, fleet),
+        tuple(it for one in named[:SHOWN] for it in in_doubt(one, fleet).also),
+        tuple(str(one.address) for one in named[:SHOWN]),
+    )
 
 
 def _doubts(named: list[EffectKnown], fleet: Fleet) -> list[str]:
-    return [line for one in named[:SHOWN] for line in in_doubt(one, fleet)[0]]
+    return [line for one in named[:SHOWN] for line in in_doubt(one, fleet).causes]
 
 
 def _ways(named: list[EffectKnown], run: RunView, fleet: Fleet) -> list[str]:
-    return [*(way for one in named[:SHOWN] for way in in_doubt(one, fleet)[1]), *_stop(run)]
+    return [*(way for one in named[:SHOWN] for way in in_doubt(one, fleet).helps), *_stop(run)]
 
 
 def _approval(run: RunView, _: str, known: Known, fleet: Fleet) -> Standing:
@@ -159,10 +245,12 @@ def _approval(run: RunView, _: str, known: Known, fleet: Fleet) -> Standing:
     unnamed = "a person has to approve it; NAME is the one its code gives to ctx.approve(NAME)"
     causes = [unnamed if known.asked is None else f"a person has to decide on {known.asked!r}"]
     said = command("runs", "approve", str(run.id), known.asked or "NAME")
-    return (
+    return Standing(
+        Cause.PARKED_APPROVAL,
         f"parked: approval: waits for a person's decision{since}",
         causes,
         [said, f"{said} --reject --reason WHY", *_stop(run)],
+        since=run.attempts[-1].ended_at if run.attempts else None,
     )
 
 
@@ -182,7 +270,7 @@ def _changed(run: RunView, why: str, known: Known, fleet: Fleet) -> Standing:
         f"put the code right, then: {command('runs', 'retry', str(run.id))}",
         *_stop(run),
     ]
-    return f"parked: {_CHANGED}: {why}", causes, helps
+    return Standing(Cause.PARKED_CODE_CHANGED, f"parked: {_CHANGED}: {why}", causes, helps)
 
 
 # --- words they share -------------------------------------------------------------------------

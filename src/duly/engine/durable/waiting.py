@@ -21,7 +21,7 @@ import msgspec
 
 from duly.core.runs import Ending
 from duly.core.states import RunVerb
-from duly.core.steps import Await, Step, StepKind
+from duly.core.steps import Await, Step, StepKind, joined
 from duly.engine.durable.journal import Journal
 from duly.engine.durable.services import Services
 from duly.engine.hands import Holding
@@ -133,7 +133,7 @@ class Waits:
         return msgspec.structs.replace(
             ending,
             verb=RunVerb.PARK if parked else RunVerb.WAIT,
-            reason=waits[0].reason,
+            reason=waits[0].reason if parked else joined(wait.reason for wait in waits),
             delay_us=min(rests) // TICK if rests and not parked else None,
             awaits=tuple(dict.fromkeys(one for wait in waits for one in wait.awaits)),
         )

@@ -11,7 +11,18 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from duly.server.api import effects, fleet, health, keys, problems, runs, schedules, stream, tasks
+from duly.server.api import (
+    effects,
+    fleet,
+    health,
+    keys,
+    problems,
+    runs,
+    schedules,
+    stream,
+    tasks,
+    why,
+)
 from duly.server.api.allowance import Allowance
 from duly.server.api.gate import Gate
 from duly.server.api.ports import Ground
@@ -26,7 +37,8 @@ ROOMS = (
     fleet.incidents,
     fleet.instances,
     fleet.queues,
-    fleet.why,
+    why.room,
+    *why.BESIDES,
     stream.room,
     keys.room,
     keys.audit,

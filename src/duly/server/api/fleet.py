@@ -1,4 +1,4 @@
-"""The fleet as others see it: instances, queues, incidents, and why anything is as it is.
+"""The fleet as others see it: instances, queues, incidents.
 
 Only looks, but for closing an incident. Closing by hand says that a person has dealt with it; what
 is still wrong opens another.
@@ -21,7 +21,6 @@ from duly.server.api.desk import AtDesk, Room
 from duly.server.api.shapes import (
     Asked,
     Changed,
-    Explained,
     Page,
     Paging,
     Reason,
@@ -33,7 +32,6 @@ from duly.server.api.shapes import (
 instances = Room("instances")
 queues = Room("queues")
 incidents = Room("incidents")
-why = Room("why")
 
 
 class InstanceShown(BaseModel):
@@ -95,12 +93,6 @@ class Closing(Asked):
     kind: Annotated[StrictStr, Field(min_length=1, max_length=200)]
     subject: Annotated[StrictStr, Field(min_length=1, max_length=1000)]
     reason: Reason
-
-
-class WhyQuery(Asked):
-    """The thing that is asked about."""
-
-    thing: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 @instances.get("", summary="List instances")
@@ -177,12 +169,3 @@ async def close_incident(desk: AtDesk, said: Closing) -> Changed:
         closed = await desk.books.close_incident(said.kind, said.subject, note=note)
         entry.outcome = "done" if closed else "already"
     return Changed(outcome=entry.outcome)
-
-
-@why.get("", summary="Say why a thing is as it is", problems=(404,))
-async def explain(desk: AtDesk, where: Annotated[WhyQuery, Query()]) -> Explained:
-    """Why: of a run's id or the beginning of it, a schedule, `schedule@occurrence`, or an effect.
-
-    An effect is named `TASK NAME KEY`, parted by spaces.
-    """
-    return Explained(**msgspec.to_builtins(await desk.ground.explain(where.thing)))

@@ -104,12 +104,20 @@ class Changed(BaseModel):
 
 
 class Explained(BaseModel):
-    """Why a thing is as it is: how it stands, the causes, and what helps."""
+    """Why a thing is as it is: how it stands, the causes, and what helps.
+
+    `cause` is the identifier of the first cause, and stays; `also` are those of the others. `see`
+    are things to ask about next, as `/why` takes them.
+    """
 
     subject: str
+    cause: str
     headline: str
+    since: Shown | None
     causes: list[str]
+    also: list[str]
     helps: list[str]
+    see: list[str]
 
 
 class Paging(Asked):
