@@ -8,11 +8,12 @@ a few words around them: what cannot be derived from the code does not belong th
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from duly.config import settings_table
+from duly.config.notify_keys import KEYS, KINDS, RULE_KEYS, Key
 from duly.events import EventDoc, event_table
 from duly.server.metric_table import metrics_table
 from duly.server.tally import BUCKETS_S
@@ -62,6 +63,15 @@ format = "json"
 ```
 """
 
+NOTIFY = """## notify
+
+Channels that tell people of incidents, by names of your own, and rules of who hears what. They
+stand in a file only, in tables under `[notify.channels.NAME]` and `[[notify.rules]]`; of two files
+the first that has any counts. What is a secret is named as `secret:NAME` and looked up when it is
+used: in the variable `DULY_SECRET_NAME`, else in a file `NAME` of the folder `calls.secrets`.
+[How to tell people](../how-to/notifications.md) shows them at work.
+"""
+
 EVENTS = f"""{NOTE}
 
 # Events
@@ -94,7 +104,19 @@ def configuration() -> str:
         ]
         heads = ("setting", "type", "default", "variable", "meaning")
         parts.append(f"## {room}\n\n{_table(heads, lines)}")
+    parts.append(NOTIFY)
+    parts.append(f"### Every channel\n\n{_keys(KEYS)}")
+    parts += [f'### `kind = "{kind}"`\n\n{_keys(keys)}' for kind, keys in KINDS.items()]
+    parts.append(f"### A rule\n\n{_keys(RULE_KEYS)}")
     return "\n".join(parts)
+
+
+def _keys(keys: Mapping[str, Key]) -> str:
+    rows = []
+    for name, key in keys.items():
+        default = "must be given" if key.needed else key.default or "none"
+        rows.append((f"`{name}`", key.shape, default, key.meaning))
+    return _table(("key", "type", "default", "meaning"), rows)
 
 
 def events() -> str:

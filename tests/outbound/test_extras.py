@@ -12,6 +12,7 @@ DRIVERS = [
     ("duly.outbound.http", "aiohttp", "duly[http]"),
     ("duly.outbound.guarded", "aiohttp", "duly[http]"),
     ("duly.outbound.rabbitmq", "aio_pika", "duly[rabbitmq]"),
+    ("duly.outbound.channels.apprising", "apprise", "duly[apprise]"),
 ]
 
 
@@ -36,5 +37,5 @@ def test_a_missing_driver_is_told_with_its_extra(module: str, driver: str, extra
 
 def test_the_room_itself_imports_no_driver() -> None:
     names = sorted({driver for _, driver, _ in DRIVERS})
-    code = f"import sys, duly.outbound; print([n for n in {names!r} if n in sys.modules])"
+    code = f"import sys, duly.outbound.channels; print([n for n in {names!r} if n in sys.modules])"
     assert run(code) == "[]"

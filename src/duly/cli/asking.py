@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from duly.app.explaining import Explaining
-from duly.cli.display import show_json
+from duly.cli.display import say, show_json
 from duly.cli.faults import FAILED, USAGE, Fault
 from duly.cli.session import app_options, asynchronous, find_app, opened, output_option, person
 from duly.client import Options
@@ -127,7 +127,7 @@ async def why(
     if output == "json":
         return show_json({**msgspec.to_builtins(answer), "next": list(coming)})
     for line in told(answer, coming):
-        click.echo(line)
+        say(line)
 
 
 def told(answer: Explanation, coming: tuple[str, ...] = ()) -> list[str]:

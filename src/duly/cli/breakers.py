@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from duly.app.explaining import Explaining
-from duly.cli.display import show, show_fields
+from duly.cli.display import say, show, show_fields
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -97,9 +97,9 @@ async def show_breaker(
     for one in reversed(lines):
         why = f": {one.why}" if one.why else ""
         at = rfc3339(one.at.replace(microsecond=0))
-        click.echo(f"{at} {one.verb.value} by {one.by}{why}")
+        say(f"{at} {one.verb.value} by {one.by}{why}")
     for helps in told.helps:
-        click.echo(f"what helps: {helps}")
+        say(f"what helps: {helps}")
 
 
 def _move(name: str, verb: BreakerVerb, done: str, meaning: str) -> None:

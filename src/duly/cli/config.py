@@ -10,6 +10,8 @@ import click
 
 from duly.cli.display import show
 from duly.cli.session import app_options, find_app, output_option
+from duly.outbound.channels import make_channels
+from duly.outbound.secrets import Secrets
 
 
 @click.group()
@@ -34,6 +36,6 @@ def show_config(origin: bool, app_spec: str | None, store: str | None, output: s
 def check(app_spec: str | None, store: str | None) -> None:
     """Check the settings without starting anything."""
     app = find_app(app_spec, store)
-    app.settings  # noqa: B018 - reading it builds and checks every room
+    make_channels(app.settings, secrets=Secrets({}), now=app.clock.now)  # and every room before it
     told = f" with {len(app.tasks)} tasks, {len(app.definitions)} schedules" if app_spec else ""
     click.echo(f"the configuration is right{told}")

@@ -2,7 +2,8 @@
 
 Rich draws the table on a terminal, and is imported only then; elsewhere columns are lined up
 with plain spaces, so that `grep` and `awk` work. `NO_COLOR` is honoured by both. JSON is one
-document: instants in RFC 3339 UTC, durations in seconds, and names that are kept.
+document: instants in RFC 3339 UTC, durations in seconds, and names that are kept. What a
+terminal would obey, or nobody could see, is written as what it is called.
 """
 
 from __future__ import annotations
@@ -45,8 +46,21 @@ def plain_output() -> bool:
 
 
 def show_json(document: object) -> None:
-    """Write one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=plain))
+    """Write one JSON document; what cannot be seen is escaped, and reads back as it was."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=plain)
+    click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Write lines that strangers' words may be in; nothing in them commands a terminal."""
+    click.echo(visible(text), err=err)
+
+
+def visible(text: str) -> str:
+    """Return a text whose lines are printable: `\\x1b` for what a terminal would obey."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def plain(value: object) -> object:
@@ -70,7 +84,7 @@ def cell(value: object) -> str:
         return rfc3339(value.replace(microsecond=0))
     if isinstance(value, list | tuple):
         return ", ".join(cell(one) for one in value) or "-"
-    return " ".join(str(value).split()) or "-"
+    return visible(" ".join(str(value).split())) or "-"
 
 
 def _line_up(headings: list[str], cells: list[list[str]]) -> None:
@@ -100,7 +114,7 @@ def show_fields(fields: Row, output: str) -> None:
     width = max(len(name) for name in fields)
     for name, value in fields.items():
         text = value if isinstance(value, str) and "\n" in value else cell(plain_text(value))
-        click.echo(f"{name.ljust(width)}  {text.replace(chr(10), chr(10) + ' ' * (width + 2))}")
+        say(f"{name.ljust(width)}  {text.replace(chr(10), chr(10) + ' ' * (width + 2))}")
     return None
 
 

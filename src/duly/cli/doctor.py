@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from duly.app import Duly
-from duly.cli.display import show_json
+from duly.cli.display import say, show_json
 from duly.cli.faults import FAILED, fault_of
 from duly.cli.session import app_options, asynchronous, find_app, opened, output_option
 from duly.config import StoreKind
@@ -54,9 +54,9 @@ async def doctor(app_spec: str | None, store: str | None, output: str) -> int:
         show_json([msgspec.to_builtins(one) for one in found])
     else:
         for one in found:
-            click.echo(f"{one.level:4}  {one.check}: {one.told}")
+            say(f"{one.level:4}  {one.check}: {one.told}")
             if one.helps:
-                click.echo(f"      what helps: {one.helps}")
+                say(f"      what helps: {one.helps}")
     return FAILED if any(one.level == "bad" for one in found) else 0
 
 

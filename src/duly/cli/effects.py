@@ -15,7 +15,7 @@ import msgspec
 
 from duly.app.explaining import Explaining, find_run
 from duly.app.recalling import Recalling
-from duly.cli.display import show, show_fields
+from duly.cli.display import say, show, show_fields
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -122,9 +122,9 @@ def _show(shown: dict[str, Any], lines: tuple[Line, ...], told: Explanation, out
         by = f" by {one.by}" if one.by else ""
         risk = ", accepting the risk of a double" if one.accepted_double else ""
         why = f": {one.why}" if one.why else ""
-        click.echo(f"{rfc3339(one.at.replace(microsecond=0))} {one.verb.value}{by}{risk}{why}")
+        say(f"{rfc3339(one.at.replace(microsecond=0))} {one.verb.value}{by}{risk}{why}")
     for helps in told.helps:
-        click.echo(f"what helps: {helps}")
+        say(f"what helps: {helps}")
 
 
 def line_row(line: Line) -> dict[str, Any]:

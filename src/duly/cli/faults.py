@@ -13,6 +13,7 @@ import traceback
 
 import click
 
+from duly.cli.display import say
 from duly.errors import (
     ConfigError,
     DulyBug,
@@ -93,5 +94,5 @@ def tell(error: BaseException) -> int:
     if isinstance(error, click.UsageError):
         error.show()
     else:
-        click.echo(f"duly: {fault.sentence}", err=True)
+        say(f"duly: {fault.sentence}", err=True)
     return fault.code

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from duly.app.explaining import find_run
-from duly.cli.display import show, show_fields
+from duly.cli.display import say, show, show_fields
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -117,12 +117,12 @@ async def show_run(run: str, app_spec: str | None, store: str | None, output: st
     row["progress"] = _progress(view)
     show_fields({name: value for name, value in row.items() if value is not None}, output)
     for line in told_steps(memory):
-        click.echo(line)
+        say(line)
     for one in attempts:
         click.echo(f"attempt {one['epoch']}: {one['started_at']} to {one['ended_at']}"
                    f" on boot {one['boot']}: {one['outcome']}")  # fmt: skip
         if one["detail"]:
-            click.echo("  " + str(one["detail"]).rstrip().replace("\n", "\n  "))
+            say("  " + str(one["detail"]).rstrip().replace("\n", "\n  "))
 
 
 def step_row(step: Step) -> dict[str, Any]:

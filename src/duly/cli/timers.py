@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from duly.app import Duly
-from duly.cli.display import show, show_fields, show_json
+from duly.cli.display import say, show, show_fields, show_json
 from duly.cli.faults import FAILED, USAGE, Fault
 from duly.cli.schedules import schedule_row
 from duly.cli.session import (
@@ -248,7 +248,7 @@ async def test(
         return show_json(result)
     click.echo(f"timer {name} answered {result['status']}")
     if result.get("body"):
-        click.echo(result["body"])
+        say(result["body"])
 
 
 # --- files ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from duly.config.loading import Loaded, load_settings
+from duly.config.notify import ConfiguredChannel, NotifySettings
 from duly.config.rooms import (
     CallSettings,
     EngineSettings,
@@ -22,9 +23,11 @@ from duly.config.urls import StoreKind, StoreUrl, mask_url, parse_store_url
 
 __all__ = [
     "CallSettings",
+    "ConfiguredChannel",
     "EngineSettings",
     "Loaded",
     "LogSettings",
+    "NotifySettings",
     "ServerSettings",
     "SettingDoc",
     "Settings",

@@ -5,6 +5,9 @@ with the nearest right one, in files, flags, and among environment variables tha
 `DULY_`; all faults are told at once. Nothing is read but the arguments and the files: the
 process's own environment is passed in.
 
+The table `notify` names channels, which have no short names and no variables: it stands in a file
+only, and `config.notify` reads it.
+
 Not settings, and passed over: `DULY_TEST_…`, the secrets of calls (`DULY_SECRET_…`), what the
 command line reads for itself (`ELSEWHERE`), and the variables that an orchestrator sets for a
 service called `duly` or `duly-…` (`DULY_SERVICE_HOST`, `DULY_PORT=tcp://…`). A variable that is
@@ -20,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from duly.config.notify import NotifySettings, read_notify
 from duly.config.rooms import ROOMS, SHORT, SPECS, Settings
 from duly.config.specs import ENV_PREFIX, Spec, unknown
 from duly.errors import ConfigError, UnknownName, brief, one_line
 
 CONFIG_ENV = "DULY_CONFIG"
+NOTIFY = "notify"
 ELSEWHERE = frozenset({CONFIG_ENV, "DULY_APP", "DULY_DEBUG"})
 SECRET_FILE_BYTES = 65_536
 
@@ -81,13 +86,14 @@ def load_settings(
     """
     faults: list[str] = []
     chosen: dict[str, _Given] = {}
+    notify: list[tuple[object, str]] = []
     sources: list[Iterable[_Given]] = [_flags(flags, faults), _env(env, cwd, faults)]
-    sources += [_file(path, faults) for path in _paths(files, env, cwd)]
+    sources += [_file(path, faults, notify) for path in _paths(files, env, cwd)]
     for source in sources:
         for name, given in _once_each(source, faults).items():
             chosen.setdefault(name, given)
     values = _read(chosen, faults)
-    settings = _build(values, faults)
+    settings = _build(values, _channels(notify, faults), faults)
     origins = {name: chosen[name].origin if name in chosen else "default" for name in SPECS}
     return Loaded(settings, origins)
 
@@ -103,7 +109,16 @@ def _read(chosen: Mapping[str, _Given], faults: list[str]) -> dict[str, dict[str
     return values
 
 
-def _build(values: Mapping[str, Mapping[str, Any]], faults: list[str]) -> Settings:
+def _channels(found: Sequence[tuple[object, str]], faults: list[str]) -> NotifySettings:
+    """Read the first table of channels that there is; one of a later file is passed over."""
+    told, wrong = read_notify(*found[0]) if found else (NotifySettings(), [])
+    faults += wrong
+    return told
+
+
+def _build(
+    values: Mapping[str, Mapping[str, Any]], notify: NotifySettings, faults: list[str]
+) -> Settings:
     """Build the rooms; what contradicts itself is judged only when every value could be read."""
     built: dict[str, Any] = {}
     for room, kind in ROOMS.items() if not faults else ():
@@ -113,7 +128,7 @@ def _build(values: Mapping[str, Mapping[str, Any]], faults: list[str]) -> Settin
             faults.append(str(fault))
     if faults:
         raise ConfigError("\n".join(faults))
-    return Settings(**built)
+    return Settings(**built, notify=notify)
 
 
 def _once_each(source: Iterable[_Given], faults: list[str]) -> dict[str, _Given]:
@@ -204,7 +219,7 @@ def _paths(files: Sequence[Path] | None, env: Mapping[str, str], cwd: Path) -> l
     return [path for path in (cwd / "duly.toml", cwd / "pyproject.toml") if path.exists()]
 
 
-def _file(path: Path, faults: list[str]) -> list[_Given]:
+def _file(path: Path, faults: list[str], notify: list[tuple[object, str]]) -> list[_Given]:
     shown = one_line(path, 300)
     try:
         document: Any = tomllib.loads(path.read_text("utf-8"))
@@ -222,6 +237,8 @@ def _file(path: Path, faults: list[str]) -> list[_Given]:
     if not isinstance(document, dict):
         faults.append(f"expected {place} to be a table")
         return []
+    if NOTIFY in document:  # tables by names of the user's own: no setting has such a shape
+        notify.append((document.pop(NOTIFY), place))
     return list(_table(document, place, faults))
 
 
@@ -237,4 +254,4 @@ def _table(document: Mapping[str, object], place: str, faults: list[str]) -> Ite
         elif spec := SHORT.get(key):
             yield _Given(spec, value, f"{place} {key}")
         else:
-            faults.append(f"{place}: " + unknown("setting", key, {**SHORT, **ROOMS}))
+            faults.append(f"{place}: " + unknown("setting", key, {**SHORT, **ROOMS, NOTIFY: None}))

