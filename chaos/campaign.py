@@ -13,6 +13,7 @@ from chaos.report import Report
 from chaos.scale import Scale
 from chaos.scenarios import (
     clocks,
+    contract,
     effects,
     frozen,
     iteration,
@@ -24,7 +25,9 @@ from chaos.scenarios import (
     rolling,
     steps,
     storm,
+    supervised,
     takeover,
+    target,
     transaction,
     twins,
     upgrade,
@@ -61,11 +64,15 @@ TRIALS: Mapping[str, Callable[[Place, Scale], Awaitable[Report]]] = {
     "cut-commits": lines.try_commits,
     "half-open": lines.try_silence,
     "late-answers": lines.try_late_answers,
+    "target": target.try_it,
+    "contract": contract.try_it,
+    "supervised": supervised.try_it,
 }
 NAMES = tuple(TRIALS)
 BY_MINUTES = frozenset({"storm", "points", "terminations"})
 UNCOUNTED = frozenset(
     {"storm", "absence", "eight-hours", "transaction", "steps", "terminations", "late-answers"}
+    | {"target", "contract", "supervised"}
 )
 """Trials whose faults have no number of times that could be another one."""
 
@@ -120,4 +127,7 @@ FAULTS: Mapping[str, str] = {
     "cut-commits": "commits cut by a proxy, request or answer",
     "half-open": "all sockets of a worker fall silent and stay open",
     "late-answers": "every answer two seconds late",
+    "target": "a target that fails by half, is dead for an hour (in fiftieths), and is back",
+    "contract": "targets whose contract changed, our own bug, a breaker that a person holds open",
+    "supervised": "loops that raise, hang, or cling to life, and a store away for ten minutes",
 }

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from chaos import durable
+from chaos import durable, looping
+from chaos.calling import Calls
 from chaos.journal import Pen
 from duly import Context, Duly
 
@@ -41,6 +42,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     journal: str
     settings: dict[str, str] = {}
     schedules: tuple[Every, ...] = ()
+    calls: Calls | None = None
 
 
 def build(spec: Spec, pen: Pen | None) -> Duly:
@@ -79,6 +81,9 @@ def build(spec: Spec, pen: Pen | None) -> Duly:
         os.abort()
 
     durable.declare(app, write, Path(spec.journal).parent)
+    looping.declare(app, Path(spec.journal).parent)
+    if spec.calls is not None:
+        spec.calls.carry(app, write, Path(spec.journal).parent)
     for one in spec.schedules:
         options: dict[str, Any] = {"catch_up": one.catch_up, "overlap": one.overlap}
         app.schedule(one.name, work, args={"ms": one.ms}, every=one.every_s, end=one.end, **options)

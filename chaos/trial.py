@@ -13,6 +13,7 @@ from math import inf
 from pathlib import Path
 from uuid import UUID
 
+from chaos.calling import Calls
 from chaos.checks import (
     Attempts,
     Occurrences,
@@ -185,6 +186,7 @@ async def trial_of(
     *,
     settings: dict[str, str] | None = None,
     schedules: tuple[Every, ...] = (),
+    calls: Calls | None = None,
     first: Callable[[Fleet], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Trial]:
     """Set a trial up, and end it with all its processes; `first` is done before it looks on."""
@@ -193,6 +195,7 @@ async def trial_of(
         journal=str(place.folder / "journal"),
         settings=settings or {},
         schedules=schedules,
+        calls=calls,
     )
     fleet = Fleet(spec, place.folder)
     app = build(spec, None)

@@ -3,12 +3,14 @@
 It is an instance like a user's own: an application that works until SIGTERM, and the exit code
 of that. What the engine tells on its bus goes to the journal. It never outlives its harness.
 `CHAOS_STORE` is another way to the same store, `CHAOS_BOOT` a boot id that somebody else has too,
-and `CHAOS_POINTS` lays failpoints.
+and `CHAOS_POINTS` lays failpoints. With `CHAOS_ALONE` it is no instance: a program that only makes
+calls of its own, behind the fleet's breaker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -20,10 +22,12 @@ from uuid import UUID
 
 import msgspec
 
+from chaos.calling import ALONE, CALLER
 from chaos.declared import Spec, build
 from chaos.failpoints import Points, lay
 from chaos.journal import Pen
-from duly import events
+from duly import Duly, events
+from duly.cli.working import end_process
 from duly.engine import SystemClock
 from duly.events import Event
 
@@ -35,6 +39,8 @@ TOLD = (
     events.InstanceReturned,
     events.LoopFailed,
     events.LoopGaveUp,
+    events.LoopLingered,
+    events.LoopMissedDeadline,
     events.RunLost,
     events.RunStale,
     events.RunParked,
@@ -60,14 +66,28 @@ def main() -> int:
         app.use(lay(Points(Path(spec.journal).parent, pen), app.store))
     app.bus.subscribe(lambda event: tell(pen, event), TOLD)
 
-    async def work() -> int:
-        task = asyncio.ensure_future(app.work())
+    async def work() -> None:
+        life = call_alone(app, pen) if os.environ.get("CHAOS_ALONE") else app.work()
+        task = asyncio.ensure_future(life)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await task
+        code = await task
+        pen.write("exit", detail=str(code))
+        end_process(code)  # as `duly worker` does: what clings to life keeps no process
 
-    code = asyncio.run(work())
-    pen.write("exit", detail=str(code))
-    return code
+    asyncio.run(work())
+    return 1
+
+
+async def call_alone(app: Duly, pen: Pen) -> int:
+    """Make calls of its own until cancelled."""
+    caller = app.supervised[CALLER]
+    with contextlib.suppress(asyncio.CancelledError):
+        async with app:
+            pen.write(ALONE)
+            while True:
+                await caller.fn()
+                await asyncio.sleep(caller.every.total_seconds())
+    return 0
 
 
 class Copied(SystemClock):

@@ -32,7 +32,7 @@ class Faults(msgspec.Struct, kw_only=True):
     lost_after: float = 0.0  # it was done, and the answer was lost
     late: float = 0.0  # the caller gave up, and the store did it afterwards
     late_renewal: float = 0.0  # as `late`; not drawn: the protocol of renewals does not bear it
-    late_note: float = 0.0  # as `late`, of `keep`; not drawn yet
+    late_note: float = 0.0  # as `late`, of `keep`; drawn apart
     slow: float = 0.0  # it takes seconds
     hint_lost: float = 0.0
     kill_every_s: float = 0.0  # 0: never
@@ -42,6 +42,7 @@ class Faults(msgspec.Struct, kw_only=True):
     restart_every_s: float = 0.0  # the store restarts: all connections break, all locks fall
     session_every_s: float = 0.0  # both sessions of one living boot break
     people_every_s: float = 0.0  # somebody edits, pauses, retires or revives a schedule
+    rash_every_s: float = 0.0  # somebody takes the risk of a double at once; drawn apart
     careless: float = 0.0  # of people's words: they take the risk of a double
     fails: float = 0.0  # of attempts
     cancels: float = 0.0  # of what clients ask for
@@ -52,6 +53,20 @@ class Faults(msgspec.Struct, kw_only=True):
     stalled: float = 0.0  # of senders: they take longer than their deadline
     broker_away: float = 0.0  # of batches of the relay
     confirm_lost: float = 0.0  # of batches: taken in part or whole, and not confirmed
+
+    @classmethod
+    def of(cls, seed: int) -> Faults:
+        """Return the faults of a world.
+
+        What is drawn apart is not drawn from the others' chance: without it a world is as it was
+        before there was such a fault.
+        """
+        faults, apart = cls.drawn(random.Random(f"faults {seed}")), apart_of(seed)
+        if apart.late_notes:
+            faults.late_note = 0.1 + 0.2 * apart.chance.random()
+        if apart.rash:
+            faults.rash_every_s = 0.5 + 2 * apart.chance.random()
+        return faults
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Faults:
@@ -94,6 +109,26 @@ class Faults(msgspec.Struct, kw_only=True):
         """Name the faults there are, with their rates."""
         rates = {name: getattr(self, name) for name in self.__struct_fields__}
         return " ".join(f"{name}={rate:.3g}" for name, rate in rates.items() if rate) or "none"
+
+
+class Apart(msgspec.Struct, frozen=True):
+    """What only some worlds have, and a chance of its own for what follows from it."""
+
+    shop: bool
+    late_notes: bool
+    rash: bool
+    chance: random.Random
+
+
+def apart_of(seed: int) -> Apart:
+    """Draw what a world has beside the others.
+
+    The word in the seed is one under which the worlds of `bugs.STARTS` have none of it, and so
+    still show the bugs that they are known for.
+    """
+    chance = random.Random(f"apart 818947 {seed}")
+    shop, late_notes, rash = (chance.random() < share for share in (0.25, 0.15, 0.15))
+    return Apart(shop, late_notes, rash, chance)
 
 
 class Sites:

@@ -19,6 +19,7 @@ from duly.core.runs import SUSPECT_QUEUE, Answer, Ending, Enqueued, Reuse
 from duly.core.states import PLACE, Place, RunState, RunVerb
 from duly.stores.base import Fired
 from duly.stores.memory.tables import NO_CODE
+from simulation.breaking import VERBS as BREAKER_VERBS
 from simulation.timetable import VERBS as SCHEDULE_VERBS
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Judge:
                 return world.tables.instances.get(args[0])
             case _ if verb in SCHEDULE_VERBS:
                 return world.timetable.before()
+            case _ if verb in BREAKER_VERBS:
+                return world.breaking.before()
         return None
 
     def after(
@@ -140,6 +143,8 @@ class Judge:
             self._taken(who, args[1], before, answer)
         elif verb == "come_back" and answer > 0:
             world.met("deaths taken back")
+        elif verb in BREAKER_VERBS:
+            world.breaking.after(who, verb, args, before, answer)
         elif verb in SCHEDULE_VERBS:
             world.timetable.after(verb, before, answer)
             if isinstance(answer, Fired) and answer.fired:
@@ -185,6 +190,7 @@ class Judge:
             return
         if ending.note is not None:
             self._world.remembering.went_out(ending.note.messages)
+        self._empty.pop(who, None)  # who ends runs one after the other is not idle
         if owner != (boot, ending.epoch):
             self.breach(
                 f"P6: {ending.verb} of {short(ending.run)}#{ending.epoch} was written with a stale"

@@ -110,6 +110,12 @@ class Person:
             limit=task.limit,
         )
 
+    async def buy(self) -> None:
+        """Ask for a run that calls the shop."""
+        run = NewRun(id=self.clock.new_id(), task="buy", args=b"{}")
+        [answer] = await self.insist(lambda: self.store.enqueue([run]))
+        self.world.judge.acknowledge(answer)
+
     # --- effects and runs in trouble ------------------------------------------------------------
 
     async def look_after(self) -> None:
@@ -124,6 +130,12 @@ class Person:
                 if self.chance.random() < 0.1:
                     self.world.met(f"retried by hand: {state}")
                     await self.try_to(partial(self.client.retry, view.id, by="somebody"))
+
+    async def be_rash(self) -> None:
+        """Say of what is in doubt that it was not performed, before anybody could know."""
+        where = EffectFilter(state=EffectState.UNCERTAIN)
+        for row in await self.insist(lambda: self.store.effects(where)):
+            await self.resolve(row, careless=True)
 
     async def resolve(self, row: Effect, *, careless: bool) -> None:
         """Say what became of an effect: a look at the callee tells, or a guess."""

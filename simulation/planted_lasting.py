@@ -1,4 +1,4 @@
-"""Bugs to plant in the model store, about effects, notes, messages and waiting.
+"""Bugs to plant in the model store, about effects, notes, messages, waiting and breakers.
 
 As in `planted_runs`: each is a small change, made in a store of the simulator, and the kind of
 mistake that has been made in such systems before.
@@ -13,6 +13,8 @@ from uuid import UUID
 
 import msgspec
 
+from duly.core.breaker_book import Book
+from duly.core.breakers import Ask, Permit
 from duly.core.effects import Confirm, Effect, Entry, Intend, Outcome, Posted, Resolve, Withdraw
 from duly.core.ledger import Decided, Facts
 from duly.core.runs import Answer
@@ -119,6 +121,25 @@ class NotesApart(MemoryStore):
         return await super().end(boot, endings, now=now)
 
 
+class TwoProbes(MemoryStore):
+    """Whoever asks is lent the probe, although another is under way."""
+
+    async def breaker_calls(self, boot: UUID, asks: Sequence[Ask], **how: Any) -> list[Permit]:
+        mine = {one.lease for one in asks}
+        for name, row in self.t.breakers.items():
+            if row.probe is not None and row.probe not in mine:
+                self.t.breakers[name] = msgspec.structs.replace(row, probe=None)
+        return await super().breaker_calls(boot, asks, **how)
+
+
+class TripsInSilence(MemoryStore):
+    """Nobody is told of a target that is broken."""
+
+    def _write_book(self, book: Book, now: datetime) -> None:
+        book.incidents = [one for one in book.incidents if one.opened is None]
+        super()._write_book(book, now)
+
+
 STORES: dict[str, type[MemoryStore]] = {
     "resend on intent": ResendsOnIntent,
     "intent without a fence": IntendsUnfenced,
@@ -131,5 +152,7 @@ STORES: dict[str, type[MemoryStore]] = {
     "last notes without a fence": NotesApart,
     "two relay one topic": RelaysTogether,
     "lost wake-ups": LostWakeUps,
+    "two probes": TwoProbes,
+    "breakers trip in silence": TripsInSilence,
 }
 """Name and store of each."""

@@ -86,6 +86,10 @@ class Fleet:
             self._meddle(self.people[1], faults.people_every_s),
             world.table.fill(TROUBLE_S * 0.6),
         ]
+        if world.shop.there:
+            clients.append(self._buy(Person(world, self.filled[0], 3)))
+        if faults.rash_every_s:
+            clients.append(self._be_rash(Person(world, self.filled[0], 4), faults.rash_every_s))
         for one in troubles:
             world.errands.add(asyncio.ensure_future(one))
         asking = [asyncio.ensure_future(one) for one in clients]
@@ -164,6 +168,16 @@ class Fleet:
         while self.trouble:
             await asyncio.sleep(self.chance.expovariate(1 / 12))
             await person.look_after()
+
+    async def _buy(self, person: Person) -> None:
+        while self.trouble:
+            await asyncio.sleep(person.chance.expovariate(1 / 1.5))
+            await person.buy()
+
+    async def _be_rash(self, person: Person, every_s: float) -> None:
+        while self.trouble:
+            await asyncio.sleep(person.chance.expovariate(1 / every_s))
+            await person.be_rash()
 
     async def _meddle(self, person: Person, every_s: float) -> None:
         while self.trouble and every_s:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from duly.core.fleet import Renewal
+from duly.core.runs import Answer
 from duly.errors import StoreUnavailable
 from duly.stores.base import DEFAULT_GRACE, LeaseLine, Standing, WakeUp
 from duly.stores.memory import MemoryStore
@@ -30,6 +31,8 @@ PLAIN = frozenset(
 """Verbs that write nothing: being done late means nothing for them."""
 
 POSITIONAL: dict[str, tuple[str, ...]] = {
+    "breaker_calls": ("boot", "asks"),
+    "breaker_tell": ("boot", "telling", "reports"),
     "claim": ("boot", "claim"),
     "emit": ("event",),
     "end": ("boot", "endings"),
@@ -132,9 +135,11 @@ class SimStore:
         """Do a verb of the model; it never waits, so it is done at once."""
         world = self._world
         if late:
-            world.met("late verb landed")
+            world.met("late note landed" if verb == "keep" else "late verb landed")
         before = world.judge.before(verb, args, how)
         answer = finish(call())
+        if late and verb == "keep" and Answer.STALE in answer:
+            world.met("late note refused")
         world.judge.after(self._process.name, verb, args, how, before=before, answer=answer)
         return answer
 

@@ -16,6 +16,7 @@ from duly.core.tasks import Task
 from duly.engine import Context, Effect
 from duly.engine.synchronous import SyncContext
 from duly.errors import WorkCancelled, WorkFailed
+from simulation.breaking import SHOP
 from simulation.threads import nap
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def make_app(world: World, process: Process) -> Duly:
     _declare_memory(fleet)
     _declare_drain(fleet)
     _declare_waits(fleet)
+    if world.shop.there:
+        _declare_shop(fleet)
     return fleet.app
 
 
@@ -269,6 +272,14 @@ def _declare_waits(fleet: Fleet) -> None:
     fleet.app.task(name="brief", retries=6)(brief)
     _declare(fleet, "approved", approved, retries=6)
     fleet.app.task(name="blocking", retries=6, timeout="12s")(blocking)
+
+
+def _declare_shop(fleet: Fleet) -> None:
+    async def buy(ctx: Context) -> dict[str, Any]:
+        await fleet.world.shop.buy(fleet.process)
+        return fleet.done(ctx)
+
+    _declare(fleet, "buy", buy, retries=20, backoff="0.5s", breaker=SHOP)
 
 
 async def _numbers(after: int | None, count: int) -> AsyncIterator[tuple[int, int]]:

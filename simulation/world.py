@@ -24,6 +24,7 @@ from duly.outbound.relay import Relay
 from duly.outbound.tasks import TaskDestination
 from duly.stores.memory import MemoryStore
 from duly.stores.memory.tables import Tables
+from simulation.breaking import BreakerJudge, Shop
 from simulation.faults import Faults, Sites
 from simulation.judge import Judge, short
 from simulation.ledger import LedgerJudge
@@ -76,13 +77,14 @@ class World:
         self.seed = seed
         self.chance = random.Random(f"chance {seed}")
         self.loop = SimLoop(random.Random(f"order {seed}"))
-        self.faults = Faults.drawn(random.Random(f"faults {seed}"))
+        self.faults = Faults.of(seed)
         self.tables = Tables()
         self.make_store = make_store
         self.sites = Sites(seed)
         self.locks = Locks()
         self.has_locks = self.chance.random() < 0.5
         self.callee, self.broker, self.table = Callee(self), Broker(self), Table(self)
+        self.shop, self.breaking = Shop(self), BreakerJudge(self)
         self.ledger, self.remembering = LedgerJudge(self), MemoryJudge(self)
         self.timetable = Timetable(self)
         self.judge = Judge(self)

@@ -39,7 +39,7 @@ async def try_restarts(place: Place, scale: Scale) -> Report:
     if place.server is None:
         faults: list[Fault] = [place.locked] * scale.count(1, 3)
         return await _try(place, report, faults=faults, lasting_s=6)
-    immediate, fast = _halted(place, "immediate"), _halted(place, "fast")
+    immediate, fast = halted(place, "immediate"), halted(place, "fast")
     faults = [immediate] * scale.count(1, 50) + [fast] * scale.count(1, 5)
     return await _try(place, report, faults=faults, lasting_s=0)
 
@@ -47,7 +47,7 @@ async def try_restarts(place: Place, scale: Scale) -> Report:
 async def try_absence(place: Place, scale: Scale) -> Report:
     """The store is away for a while; in the campaign for four times the lease."""
     report = Report(trial="absence", store=place.name)
-    fault = place.locked if place.server is None else _halted(place, "immediate")
+    fault = place.locked if place.server is None else halted(place, "immediate")
     return await _try(place, report, faults=[fault], lasting_s=scale.pick(8, 60))
 
 
@@ -164,19 +164,20 @@ select pg_terminate_backend(pid) from (
 """
 
 
-def _halted(place: Place, mode: StopMode) -> Fault:
+def halted(place: Place, mode: StopMode) -> Fault:
+    """The server of a place is stopped meanwhile, in a given manner, and started again."""
     server = place.server
     assert server is not None, "asked for PostgreSQL only"
 
     @asynccontextmanager
-    async def halted() -> AsyncIterator[None]:
+    async def stopped() -> AsyncIterator[None]:
         await asyncio.to_thread(server.halt, mode)
         try:
             yield
         finally:
             await asyncio.to_thread(server.start)
 
-    return halted
+    return stopped
 
 
 async def _try(place: Place, report: Report, *, faults: list[Fault], lasting_s: float) -> Report:

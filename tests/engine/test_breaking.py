@@ -6,7 +6,7 @@ Applications are turned by hand, on a virtual clock; the store may be taken away
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from duly.core.breakers import BreakerFilter
 from duly.core.faults import Fault, blamed
 from duly.core.states import BreakerVerb
 from duly.engine import Context
-from duly.engine.breaking import AWAY_S, FRESH_S
+from duly.engine.breaking import AWAY_S, FRESH_S, Gate
 from duly.errors import NotPerformed
 from duly.events import BreakerClosed, BreakerTripped, RunWaited
 from duly.stores.memory import MemoryStore
@@ -153,6 +153,7 @@ class Watched(MemoryStore):
         super().__init__(clock)
         self.asked = self.told = 0
         self.away = False
+        self.behind_tell: Callable[[], Awaitable[None]] | None = None
 
     async def breaker_calls(self, *given: Any, **how: Any) -> Any:
         self.asked += 1
@@ -162,7 +163,11 @@ class Watched(MemoryStore):
     async def breaker_tell(self, *given: Any, **how: Any) -> Any:
         self.told += 1
         self._be_there()
-        return await super().breaker_tell(*given, **how)
+        heard = await super().breaker_tell(*given, **how)
+        behind, self.behind_tell = self.behind_tell, None
+        if behind is not None:
+            await behind()
+        return heard
 
     def _be_there(self) -> None:
         if self.away:
@@ -238,6 +243,19 @@ async def test_a_person_is_heard_at_once(own: Own) -> None:
     assert not await own.call()
     await own.store.breaker_move("bank", BreakerVerb.RESUME, by="ann", why="mended")
     assert await own.call()
+
+
+async def test_an_answer_takes_back_nothing_that_was_heard_after_its_question(own: Own) -> None:
+    """Another process trips it while the answer to this one's telling is on its way back."""
+    other = Gate(own.store, own.clock, emit=lambda event: None)
+
+    async def another_fails() -> None:
+        passage = await other.enter(TWO)
+        await other.leave(passage, TimeoutError("slow"))
+
+    own.store.behind_tell = another_fails
+    assert await own.call(TimeoutError("slow"))
+    assert not await own.call(), "the answer said closed, and was older than the hint"
 
 
 async def test_while_the_store_is_away_calls_pass_and_are_counted_here(own: Own) -> None:

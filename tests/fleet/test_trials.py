@@ -178,6 +178,25 @@ async def test_a_commit_that_was_cut_is_sent_again_and_counts_once(place: Server
     await check("cut-commits", place)
 
 
+@ON_BOTH
+async def test_a_dead_target_is_called_by_one_probe_at_a_time(place: Server | None) -> None:
+    await check("target", place)
+
+
+@ON_SQLITE  # on both in the campaign
+async def test_a_target_that_changed_is_left_alone_and_our_own_bug_trips_nothing(
+    place: Server | None,
+) -> None:
+    await check("contract", place)
+
+
+@ON_SQLITE  # on both in the campaign
+async def test_a_loop_that_fails_ends_its_process_and_a_store_away_ends_nobody(
+    place: Server | None,
+) -> None:
+    await check("supervised", place)
+
+
 @ON_POSTGRES
 async def test_late_answers_bury_nobody(place: Server | None) -> None:
     await check("late-answers", place)

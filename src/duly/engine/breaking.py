@@ -4,7 +4,8 @@ Theory of operation. A gate keeps a copy of each breaker it was asked about. Whi
 that calls pass, and is a few seconds old at most, a call costs no statement; nor does a success of
 a target against which nothing is counted. A hint (`Signal.BREAKER`) makes a copy stale at once. A
 copy that says *open* refuses by itself until its rest is over, counted on the monotonic clock; then
-the store is asked, once for all who come together, and one of the fleet is lent the probe.
+the store is asked, once for all who come together, and one of the fleet is lent the probe. An
+answer during which a hint was heard may be older than what the hint told of: it is stale at once.
 
 While the store is away the gate fails open: calls pass, but for what this process alone has seen
 since. It counts by itself, by the same rules of `core.tripping`, so that a target which is down
@@ -16,6 +17,7 @@ Never raised from here: a failure of the store. What is raised is `BreakerOpen`,
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -90,6 +92,7 @@ class Gate:
         self.boot = clock.new_id()  # who tells; the same for as long as a telling may be resent
         self._copies: dict[str, Copy] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._hints: Counter[str] = Counter()  # heard of each breaker that was asked about
         self._own: dict[str, BreakerRow] = {}  # counted here while the store is away
         self._away_until = float("-inf")
         self._queue: list[tuple[Report, asyncio.Future[None]]] = []
@@ -97,9 +100,12 @@ class Gate:
 
     def hear(self, wake: WakeUp) -> None:
         """Note that a breaker moved; called on the event loop."""
-        copy = self._copies.get(wake.detail)
-        if wake.signal is Signal.BREAKER and copy is not None:
-            copy.stale = True
+        name = wake.detail
+        if wake.signal is not Signal.BREAKER or not (name in self._locks or name in self._copies):
+            return
+        self._hints[name] += 1
+        if name in self._copies:
+            self._copies[name].stale = True
 
     @asynccontextmanager
     async def guard(
@@ -149,6 +155,7 @@ class Gate:
         """Ask the store; where it does not answer soon, go by what was counted here."""
         if self._clock.monotonic() < self._away_until:
             return self._permit_of_own(ask)
+        hints = self._hints[ask.breaker]
         try:
             async with asyncio.timeout(ASK_S):
                 [permit] = await self._store.breaker_calls(self.boot, [ask])
@@ -156,7 +163,7 @@ class Gate:
             self._away_until = self._clock.monotonic() + AWAY_S
             return self._permit_of_own(ask)
         self._own.clear()
-        self._note(ask.breaker, permit.row, permit.rest)
+        self._note(ask.breaker, permit.row, permit.rest, hints=hints)
         self._tell_of(() if permit.line is None else (permit.line,))
         return permit
 
@@ -254,6 +261,7 @@ class Gate:
         if self._clock.monotonic() < self._away_until:
             return False
         telling = self._clock.new_id()
+        hints = {one.breaker: self._hints[one.breaker] for one in reports}
         for turn in range(TRIES):
             try:
                 async with asyncio.timeout(ASK_S):
@@ -264,7 +272,7 @@ class Gate:
             self._away_until = float("-inf")
             self._own.clear()
             for row in heard.rows:
-                self._note(row.name, row, None)
+                self._note(row.name, row, None, hints=hints[row.name])
             self._tell_of(heard.lines)
             return True
         self._away_until = self._clock.monotonic() + AWAY_S
@@ -280,15 +288,22 @@ class Gate:
             if copy is not None:
                 copy.stale = True  # the next call is decided by what is counted here
 
-    def _note(self, name: str, row: BreakerRow | None, rest: timedelta | None) -> None:
-        """Keep what the store said. Without a rest the next call asks how long it is."""
+    def _note(
+        self, name: str, row: BreakerRow | None, rest: timedelta | None, *, hints: int
+    ) -> None:
+        """Keep what the store said, asked when so many hints had been heard.
+
+        Without a rest the next call asks how long it is.
+        """
         now, before = self._clock.monotonic(), self._copies.get(name)
         known = Copy(row, now, now if rest is None else now + rest.total_seconds())
+        known.stale = self._hints[name] != hints
         if before is not None and before.row is not None and row is not None:
             known.awaited = before.awaited and before.row.probe_at == row.probe_at
         if len(self._copies) >= KEPT:
             self._copies.clear()  # they are asked for again
             self._locks.clear()
+            self._hints.clear()
         self._copies[name] = known
 
     def _tell_of(self, lines: Iterable[BreakerLine]) -> None:
