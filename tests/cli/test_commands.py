@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -17,11 +18,13 @@ from duly import __version__
 from duly.app import Duly
 from duly.cli.command import cli
 from duly.cli.session import person
+from duly.core.access import scoped
 from duly.core.fleet import Incident, Proof
 from duly.core.runs import Ending, NewRun
 from duly.core.states import RunVerb
+from duly.errors import InvalidValue
 from duly.stores.base import Store
-from tests.cli.prepared import BOOT, NOW, Prepared
+from tests.cli.prepared import BOOT, HOURLY, NOW, Prepared
 
 
 def test_the_version_is_told() -> None:
@@ -137,6 +140,30 @@ def test_a_failed_run_is_shown_explained_and_tried_again(store: Prepared) -> Non
     assert "is live already" in store.out("runs", "retry", run)
     assert "attempt 1:" in store.out("runs", "show", run)
     assert store.json("runs", "list", "--state", "ready")[0]["id"] == run
+
+
+def test_lists_are_narrowed_to_a_tenant_and_to_the_house(store: Prepared) -> None:
+    async def ask(kept: Store, app: Duly) -> None:
+        for tenant in ("", "acme"):
+            key = scoped("k", tenant)
+            await kept.enqueue([NewRun(id=app.clock.new_id(), task="t", tenant=tenant, key=key)])
+        theirs = msgspec.structs.replace(HOURLY, name="theirs", tenant="acme")
+        await kept.declare(BOOT, "shop", [theirs], new_id=app.clock.new_id)
+
+    store.at(ask)
+    shown = {
+        room: {
+            tenant: len(store.json(room, "list", "--tenant", tenant))
+            for tenant in ("acme", "default", "nobody")
+        }
+        for room in ("runs", "schedules", "effects")
+    }
+    assert shown["runs"] == {"acme": 1, "default": 1, "nobody": 0}
+    assert shown["schedules"] == {"acme": 1, "default": 2, "nobody": 0}
+    assert shown["effects"] == {"acme": 0, "default": 0, "nobody": 0}
+    assert {row["key"] for row in store.json("runs", "list")} == {"k"}
+    wrong = store.result("runs", "list", "--tenant", "Ac me").exception
+    assert isinstance(wrong, InvalidValue) and "a tenant" in str(wrong)
 
 
 def test_cancelling_tells_what_came_of_it(store: Prepared) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle
 
@@ -69,9 +70,13 @@ runs_asked = st.fixed_dictionaries(
 )
 
 
+TENANTS = {-1: "", 0: "", 1: "acme"}
+"""Whose a run or a schedule is, by its priority: what is drawn with it makes stories no longer."""
+
+
 def run_of(asked: Drawn, run: UUID, now: datetime, parent: UUID | None) -> NewRun:
     """The run that was drawn, as it is asked for now."""
-    how = {**asked, "parent": parent}
+    how = {**asked, "parent": parent, "tenant": TENANTS[asked["priority"]]}
     if not how["limit"]:
         del how["limit"], how["limit_key"]
     for part in ("run_at", "expires_at"):
@@ -103,7 +108,7 @@ def definitions(draw: st.DrawFn) -> Definition:
     """A definition that `check_definition` lets pass."""
     overlap = draw(st.sampled_from(sorted(Overlap)))
     limited = overlap in (Overlap.ALLOW, Overlap.SKIP) and draw(st.booleans())
-    return Definition(
+    definition = Definition(
         name=draw(names),
         task=draw(st.sampled_from(TASKS)),
         trigger=draw(st.sampled_from(TRIGGERS)),
@@ -115,6 +120,7 @@ def definitions(draw: st.DrawFn) -> Definition:
         limit=1 if limited else 0,
         priority=draw(st.integers(0, 1)),
     )
+    return msgspec.structs.replace(definition, tenant=TENANTS[definition.priority])
 
 
 retentions = st.builds(

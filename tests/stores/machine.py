@@ -20,7 +20,7 @@ from hypothesis.stateful import initialize, multiple, rule
 
 from duly.core.fleet import Incident, InstanceState, Proof
 from duly.core.runs import SUSPECT_QUEUE, NewRun, RunFilter
-from duly.core.schedules import Definition
+from duly.core.schedules import Definition, ScheduleFilter
 from duly.core.states import RunState, RunVerb, ScheduleVerb
 from duly.errors import DulyBug, UnknownName
 from duly.stores.base import Retention
@@ -394,6 +394,8 @@ class Agreement(LastingRules, BreakerRules):
         self.look("run", run)
         self.look("runs", RunFilter(state=state, task=task, limit=10))
         self.look("runs", RunFilter(schedule="s1", before=run))
+        self.look("runs", RunFilter(tenant="acme", limit=5))
+        self.look("schedules", ScheduleFilter(tenant="acme"))
         self.look("counts")
         self.look("instances")
         self.look("incidents", only_open=state is None)

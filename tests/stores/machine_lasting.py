@@ -373,3 +373,4 @@ class LastingRules(RuleBasedStateMachine):
         self.look("audit", address)
         self.look("effects", EffectFilter(state=state, task="t", limit=2))
         self.look("effects", EffectFilter(run=run))
+        self.look("effects", EffectFilter(tenant="acme", limit=3))

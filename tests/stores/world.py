@@ -244,10 +244,12 @@ class World:
                 return fired
         raise AssertionError("firing never ends")
 
-    async def move(self, verb: ScheduleVerb, name: str = "s", reason: str = "why") -> Answer:
+    async def move(
+        self, verb: ScheduleVerb, name: str = "s", reason: str = "why", **how: Any
+    ) -> Answer:
         """Move a schedule, as alice."""
         return await self.store.move(
-            name, verb, by="alice", reason=reason, new_id=self.new_id, now=self.now
+            name, verb, by="alice", reason=reason, new_id=self.new_id, now=self.now, **how
         )
 
     async def edit(self, definition: Definition, revision: int) -> Answer:

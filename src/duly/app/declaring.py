@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, Literal, TypedDict, TypeVar
 
+from duly.core.access import on_rows
 from duly.core.breakers import Breaker, check_breaker
 from duly.core.durations import parse_duration
 from duly.core.expect import Expect
@@ -68,6 +69,7 @@ class ScheduleOptions(TypedDict, total=False):
     batch: bool
     overlap: Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"]
     jitter: Duration
+    tenant: str
 
 
 SCHEDULE_OPTIONS = frozenset(ScheduleOptions.__annotations__)
@@ -154,6 +156,7 @@ def make_definition(name: str, task: Task, args: bytes, options: Mapping[str, An
         expires_after=task.expires_after,
         limit_key=task.limit_key,
         limit=task.limit,
+        tenant=on_rows(options["tenant"]) if options.get("tenant") else "",
     )
     return check_definition(definition)
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from duly.app.declaring import make_definition
 from duly.app.explaining import Explaining
+from duly.client import Client
 from duly.core.effects import Address
 from duly.core.schedules import Definition
 from duly.core.why import Explanation
 from duly.engine import draw_secret
 from duly.errors import ConfigError, DulyError, UnknownName, one_line
+from duly.stores.narrowed import narrowed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -41,6 +44,17 @@ def make_ground(app: Duly) -> Ground:
     async def explain_effect(address: Address) -> Explanation:
         return await Explaining(app.store, app.tasks).effect(address)
 
+    def narrow(tenant: str) -> Ground:
+        def explaining() -> Explaining:
+            return Explaining(narrowed(app.store, tenant, told=True), app.tasks)
+
+        return replace(
+            ground,
+            client=lambda: Client(narrowed(app.store, tenant), app.tasks, app.clock, app.bus),
+            explain=lambda thing: explaining().explain(thing),
+            explain_effect=lambda address: explaining().effect(address),
+        )
+
     def define(wanted: Wanted) -> Definition:
         if wanted.task not in app.tasks:
             raise UnknownName.of("task", wanted.task, app.tasks)
@@ -48,7 +62,7 @@ def make_ground(app: Duly) -> Ground:
         args = task.encode((), wanted.args)
         return make_definition(wanted.name, task, args, wanted.options)
 
-    return Ground(
+    ground = Ground(
         client=lambda: app.client,
         books=lambda: app.store,
         explain=explain,
@@ -59,9 +73,12 @@ def make_ground(app: Duly) -> Ground:
         tasks=app.tasks,
         draw_secret=draw_secret,
         version=__version__,
+        narrow=narrow,
+        rules=app.settings.calls.rules,
         token=app.settings.server.token,
         metrics=_metrics(app),
     )
+    return ground
 
 
 def _metrics(app: Duly) -> Callable[[], Rendered] | None:

@@ -29,6 +29,7 @@ class RunOptions(TypedDict, total=False):
     queue: str | None
     priority: int | None
     expires_after: str | float | timedelta | None
+    tenant: str
 
 
 class DeclaredTask:
@@ -54,7 +55,8 @@ class DeclaredTask:
 
         `key`: one run per key, ever: a live one is joined, a succeeded one returned, a failed
         one retried. `run_at`, `delay`: not before. `queue`, `priority`: instead of the task's.
-        `expires_after`: not started by then, it never runs.
+        `expires_after`: not started by then, it never runs. `tenant`: whose run it is, for who
+        may see it; its key is scoped by it.
         """
         read: dict[str, Any] = dict(options)
         for name in ("delay", "expires_after"):

@@ -30,6 +30,7 @@ from duly.errors import InvalidValue, UnknownName, WorkFailed, brief, one_line
 @click.option("--arg", "pairs", multiple=True, metavar="NAME=VALUE", help="One argument.")
 @click.option("--args", "document", metavar="JSON", help="All arguments, as a JSON object.")
 @click.option("--key", help="One run per key, ever: a live one is joined, a done one returned.")
+@click.option("--tenant", default="", help="Whose run it is; its key is scoped by it.")
 @click.option("--delay", metavar="DURATION", help='Not before, such as "10m".')
 @click.option("--wait", is_flag=True, help="Wait for the end and print the result.")
 @click.option("--timeout", metavar="DURATION", help="How long to wait; the run goes on after that.")
@@ -46,7 +47,7 @@ async def run(
     encoded = spec.encode((), read_arguments(pairs, document))
     delay = None if given["delay"] is None else parse_duration(given["delay"], what="--delay")
     limit = None if given["timeout"] is None else parse_duration(given["timeout"], what="--timeout")
-    options = Options(key=given["key"], delay=delay, asked_by=person())
+    options = Options(key=given["key"], delay=delay, asked_by=person(), tenant=given["tenant"])
     async with opened(app, create=True):
         client = app.client
         [handle] = await client.enqueue([client.new_run(spec, encoded, options)])

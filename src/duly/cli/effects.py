@@ -23,6 +23,8 @@ from duly.cli.session import (
     find_app,
     opened,
     output_option,
+    tenant_option,
+    whose,
 )
 from duly.client import Client
 from duly.core.effects import Address, Effect, EffectFilter, Line, Outcome, Posted
@@ -51,6 +53,7 @@ def effects() -> None:
 @click.option("--uncertain", is_flag=True, help="Those of which nobody knows what came.")
 @click.option("--task", help="Effects of this task only.")
 @click.option("--run", help="Effects that this run intended.")
+@tenant_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @app_options
 @output_option
@@ -63,7 +66,9 @@ async def list_effects(
     async with opened(app):
         run = None if given["run"] is None else (await find_run(app.store, given["run"])).id
         state = EffectState.UNCERTAIN if uncertain else None
-        where = EffectFilter(state=state, task=task, run=run, limit=given["limit"])
+        where = EffectFilter(
+            state=state, task=task, run=run, tenant=whose(given["tenant"]), limit=given["limit"]
+        )
         found = await app.client.effects(where)
     empty = "no effect is uncertain" if uncertain else "no effects"
     show([effect_row(one) for one in found], _COLUMNS, output, empty=empty)

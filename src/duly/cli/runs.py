@@ -22,7 +22,10 @@ from duly.cli.session import (
     find_app,
     opened,
     output_option,
+    tenant_option,
+    whose,
 )
+from duly.core.access import unscoped
 from duly.core.runs import Answer, RunFilter, RunView
 from duly.core.spoken import last_line, rfc3339
 from duly.core.states import ENDS, RunState
@@ -49,6 +52,7 @@ def runs() -> None:
 @click.option("--state", type=click.Choice([one.value for one in RunState]))
 @click.option("--task", help="Runs of this task only.")
 @click.option("--schedule", help="Runs of this schedule only.")
+@tenant_option
 @click.option("--before", type=click.UUID, help="Older than this run: the last id of a page.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @app_options
@@ -63,6 +67,7 @@ async def list_runs(
         state=RunState(state) if state else None,
         task=task,
         schedule=given["schedule"],
+        tenant=whose(given["tenant"]),
         before=given["before"],
         limit=given["limit"],
     )
@@ -88,7 +93,7 @@ def _told(view: RunView) -> str:
 
 def run_row(view: RunView) -> dict[str, Any]:
     """Return a run as JSON carries it; arguments and result are decoded."""
-    row = msgspec.structs.asdict(view)
+    row = msgspec.structs.asdict(view) | {"key": unscoped(view.key, view.tenant)}
     row["args"] = _decoded(view.args)
     row["result"] = _decoded(view.result)
     row["attempts"] = [msgspec.to_builtins(one) for one in view.attempts]

@@ -23,10 +23,12 @@ from duly.cli.session import (
     find_app,
     opened,
     output_option,
+    tenant_option,
+    whose,
 )
 from duly.core.instants import trigger_of
 from duly.core.runs import Answer
-from duly.core.schedules import ScheduleRow
+from duly.core.schedules import ScheduleFilter, ScheduleRow
 from duly.core.spoken import instant_text
 from duly.core.triggers import upcoming
 from duly.core.zones import zone
@@ -48,14 +50,18 @@ def schedules() -> None:
 
 
 @schedules.command("list")
+@tenant_option
 @app_options
 @output_option
 @asynchronous
-async def list_schedules(app_spec: str | None, store: str | None, output: str) -> None:
+async def list_schedules(
+    tenant: str | None, app_spec: str | None, store: str | None, output: str
+) -> None:
     """List schedules with their next occurrence."""
     app = find_app(app_spec, store)
+    where = ScheduleFilter(tenant=whose(tenant))
     async with opened(app):
-        found = await app.client.schedules()
+        found = await app.client.schedules(where)
     rows = [schedule_row(one) for one in found]
     if output == "table":
         rows = [row | {"next_fire": _local(one)} for row, one in zip(rows, found, strict=True)]

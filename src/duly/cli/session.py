@@ -22,6 +22,7 @@ from duly.app import Duly
 from duly.cli.faults import UNREACHABLE, USAGE, Fault
 from duly.cli.loading import load_app
 from duly.config import StoreKind
+from duly.core.access import on_rows
 from duly.stores.base import Standing
 
 T = TypeVar("T")
@@ -97,6 +98,16 @@ def person() -> str:
     except (OSError, KeyError):  # a container without a name for its user
         user = f"uid-{os.getuid()}"
     return f"{user}@{socket.gethostname()}"
+
+
+tenant_option = click.option(
+    "--tenant", help="Those of this tenant only; default: of none, the house's own."
+)
+
+
+def whose(tenant: str | None) -> str | None:
+    """Return the tenant of a filter; raises `InvalidValue` for a name that none can have."""
+    return None if tenant is None else on_rows(tenant)
 
 
 def find_app(app_spec: str | None, store: str | None, *, needed_for: str = "") -> Duly:

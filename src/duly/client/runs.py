@@ -15,6 +15,7 @@ import msgspec
 
 from duly import events
 from duly.client.ground import Ground
+from duly.core.access import on_rows, scoped, unscoped
 from duly.core.rules import check_key
 from duly.core.runs import Answer, NewRun, Reuse, RunFilter, RunView
 from duly.core.states import ENDS, RunState
@@ -35,6 +36,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None
     expires_after: timedelta | None = None
     asked_by: str | None = None
+    tenant: str = ""  # whose run it is; its key is scoped by it. A child's is its parent's
 
 
 class RunHandle:
@@ -78,6 +80,7 @@ class RunVerbs(Ground):
             raise InvalidValue.expected("priority", "from -32768 to 32767", priority)
         if options.key is not None:
             check_key(options.key)
+        tenant = on_rows(options.tenant) if options.tenant else ""
         expires = options.expires_after or task.expires_after
         return NewRun(
             id=self._clock.new_id(),
@@ -85,12 +88,13 @@ class RunVerbs(Ground):
             args=args,
             queue=options.queue or task.queue,
             priority=priority,
-            key=options.key,
+            key=scoped(options.key, tenant),
             run_at=None if run_at is None else run_at.astimezone(UTC),
             expires_at=None if expires is None else (run_at or self._clock.now()) + expires,
             limit_key=task.limit_key,
             limit=task.limit,
             asked_by=options.asked_by,
+            tenant=tenant,
         )
 
     async def enqueue(self, runs: Sequence[NewRun], *, conn: Any = None) -> list[RunHandle]:
@@ -105,8 +109,9 @@ class RunVerbs(Ground):
         wanted = self._bus.wants(events.RunEnqueued)
         for run, answer in zip(runs, answers, strict=True):
             if answer.reuse is Reuse.REFUSED:
+                own = unscoped(run.key, run.tenant)
                 raise Refused(
-                    f"run {answer.run} has the key {run.key!r} of {run.task} and is parked"
+                    f"run {answer.run} has the key {own!r} of {run.task} and is parked"
                     f" ({answer.why}); `duly why {answer.run}` tells more"
                 )
             if wanted:

@@ -14,11 +14,12 @@ from duly.client.runs import RunHandle, RunVerbs
 from duly.core.firing import DRAIN_CHUNK, run_for
 from duly.core.instants import trigger_of
 from duly.core.runs import Answer, NewRun, Origin
-from duly.core.schedules import Definition, ScheduleRow
+from duly.core.schedules import Definition, ScheduleFilter, ScheduleRow
 from duly.core.states import ScheduleVerb
 from duly.core.triggers import occurrences_between, previous_at_or_before
 from duly.core.verdicts import Verdict, VerdictRange
 from duly.errors import InvalidValue, Refused, UnknownName
+from duly.stores.base import EVERY_SCHEDULE
 
 MOST_BACKFILLED = 10_000
 
@@ -42,9 +43,9 @@ class ScheduleVerbs(RunVerbs):
             raise UnknownName.of("schedule", name, known)
         return row
 
-    async def schedules(self) -> list[ScheduleRow]:
-        """Return all schedules, by name."""
-        return await self._store.schedules()
+    async def schedules(self, where: ScheduleFilter = EVERY_SCHEDULE) -> list[ScheduleRow]:
+        """Return schedules, by name."""
+        return await self._store.schedules(where)
 
     async def verdicts(
         self, name: str, *, after: datetime | None = None, until: datetime | None = None
@@ -61,16 +62,28 @@ class ScheduleVerbs(RunVerbs):
         """Resume a paused schedule, from now on."""
         return await self._move(name, ScheduleVerb.RESUME, by=by, reason=reason)
 
-    async def retire(self, name: str, *, by: str, reason: str) -> Answer:
-        """Retire a schedule: it stays so, whatever code declares, until it is revived."""
-        return await self._move(name, ScheduleVerb.RETIRE, by=by, reason=reason)
+    async def retire(
+        self, name: str, *, by: str, reason: str, revision: int | None = None
+    ) -> Answer:
+        """Retire a schedule: it stays so, whatever code declares, until it is revived.
+
+        With `revision` only that one: raises `Refused` when it was changed meanwhile.
+        """
+        return await self._move(name, ScheduleVerb.RETIRE, by=by, reason=reason, revision=revision)
 
     async def revive(self, name: str, *, by: str, reason: str = "") -> Answer:
         """Bring a retired schedule back, from now on."""
         return await self._move(name, ScheduleVerb.REVIVE, by=by, reason=reason)
 
-    async def _move(self, name: str, verb: ScheduleVerb, *, by: str, reason: str) -> Answer:
-        answer = await self._store.move(name, verb, by=by, reason=reason, new_id=self._clock.new_id)
+    async def _move(
+        self, name: str, verb: ScheduleVerb, *, by: str, reason: str, revision: int | None = None
+    ) -> Answer:
+        new_id = self._clock.new_id
+        answer = await self._store.move(
+            name, verb, by=by, reason=reason, revision=revision, new_id=new_id
+        )
+        if answer is Answer.STALE:
+            raise Refused(f"schedule {name} was changed meanwhile; look again")
         if answer is Answer.DONE:
             self._bus.emit(events.SCHEDULE_EVENTS[verb](schedule=name, by=by, reason=reason))
         elif answer is Answer.UNKNOWN:

@@ -85,15 +85,19 @@ class TimerVerbs(RunVerbs):
         owner: str = OWNER,
         by: str,
         reason: str = "",
+        revision: int | None = None,
         dry_run: bool = False,
     ) -> Saved:
         """Make or change a timer, and bring back one that was removed; saved twice, it is `same`.
 
         `definition` is what `core.timers.read_timer` made. Raises `Refused` when the name belongs
-        to another schedule or another owner, or when somebody else changed it meanwhile.
+        to another schedule or another owner, or when somebody else changed it meanwhile: since
+        this call, or since `revision` was seen (0: there was none).
         """
         row = await self._store.schedule(definition.name)
         saved = _saved(row, definition, owner)
+        if revision not in (None, 0 if row is None else row.revision):
+            raise _changed(definition.name)
         if dry_run or saved is Saved.SAME:
             return saved
         if row is None:
@@ -107,7 +111,7 @@ class TimerVerbs(RunVerbs):
             definition, by=by, reason=reason, revision=row.revision, new_id=self._clock.new_id
         )
         if answer is Answer.STALE:
-            raise Refused(f"timer {definition.name} was changed meanwhile; look again")
+            raise _changed(definition.name)
         back = _BACK.get(row.state)
         if back is not None:
             await self._store.move(
@@ -116,11 +120,20 @@ class TimerVerbs(RunVerbs):
         self._bus.emit(events.ScheduleEdited(schedule=definition.name, by=by, reason=reason))
         return saved
 
-    async def remove_timer(self, name: str, *, by: str, reason: str) -> Answer:
-        """Retire a timer: it fires no more until it is saved again. Again: `already`."""
+    async def remove_timer(
+        self, name: str, *, by: str, reason: str, revision: int | None = None
+    ) -> Answer:
+        """Retire a timer: it fires no more until it is saved again. Again: `already`.
+
+        Raises `Refused` when it was changed since `revision` was seen.
+        """
         await self.timer(name)
         verb, new_id = ScheduleVerb.RETIRE, self._clock.new_id
-        answer = await self._store.move(name, verb, by=by, reason=reason, new_id=new_id)
+        answer = await self._store.move(
+            name, verb, by=by, reason=reason, new_id=new_id, revision=revision
+        )
+        if answer is Answer.STALE:
+            raise _changed(name)
         if answer is Answer.DONE:
             self._bus.emit(events.SCHEDULE_EVENTS[verb](schedule=name, by=by, reason=reason))
         return answer
@@ -174,6 +187,10 @@ class TimerVerbs(RunVerbs):
 
     # --- what was called answers ---------------------------------------------------------------
 
+    async def knows_call(self, run: UUID, token: str) -> bool:
+        """Whether a call of the run gave out this token; compared in constant time."""
+        return _knows(await self._store.remembered(run), token)
+
     async def complete_call(
         self, run: UUID, token: str, outcome: Outcome = "succeeded", *, message: str = ""
     ) -> Answer:
@@ -219,6 +236,10 @@ def _knows(memory: Memory, token: str) -> bool:
     digest = sha256(token.encode("utf-8", "replace")).hexdigest().encode()
     hashes = [one.value.strip(b'"') for one in memory.steps if one.name.startswith(TOKENS)]
     return any([compare_digest(digest, one) for one in hashes])
+
+
+def _changed(name: str) -> Refused:
+    return Refused(f"timer {name} was changed meanwhile; look again")
 
 
 def _saved(row: ScheduleRow | None, definition: Definition, owner: str) -> Saved:

@@ -24,7 +24,7 @@ from duly.errors import InvalidValue, nearest
 
 SECRET_BYTES = 32
 HOUSE = "default"
-"""The tenant that owns what rows name no tenant of their own."""
+"""The tenant of whoever runs the house: its keys are for all tenants, and for the fleet."""
 
 USED_EVERY_S = 60
 """The last use of a key is written at most this often."""
@@ -72,11 +72,12 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 }
 
 ROOMS = frozenset(
-    "audit effects events incidents instances keys metrics queues runs schedules tasks why".split()
+    "audit breakers effects events incidents instances keys metrics queues runs schedules tasks"
+    " timers why".split()
 )
 """The rooms of the API: the first word of a route's path."""
 
-NARROWED = frozenset({"schedules", "tasks"})
+NARROWED = frozenset({"schedules", "tasks", "timers"})
 """Rooms whose routes name the thing in their path, so that a scope can name one."""
 
 
@@ -121,7 +122,7 @@ class Denied(StrEnum):
     EXPIRED = "expired"
     ROLE = "role"
     SCOPE = "scope"
-    TENANT = "tenant"
+    TENANT = "tenant"  # of what belongs to the house, and to all of it
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,6 +224,11 @@ def check_tenant(tenant: str) -> str:
     return tenant
 
 
+def on_rows(tenant: str) -> str:
+    """Return a tenant as its rows bear it, or raise `InvalidValue`; rows of the house bear none."""
+    return "" if check_tenant(tenant) == HOUSE else tenant
+
+
 def check_role(role: str) -> Role:
     """Return a role by its name, or raise `InvalidValue` with the nearest."""
     try:
@@ -278,8 +284,29 @@ def denied(caller: Caller, right: Right, *, room: str, name: str | None) -> Deni
 
 
 def owns(caller: Caller, tenant: str) -> bool:
-    """Whether rows of a tenant are the caller's. The one place where tenants are compared."""
+    """Whether keys and lines of the audit of a tenant are the caller's own."""
     return caller.tenant == tenant
+
+
+def reach(caller: Caller) -> str | None:
+    """Return the tenant whose rows a caller sees; None for all rows, which the house's keys do.
+
+    Such a caller's new rows bear that tenant; those of the house bear none.
+    """
+    return None if caller.tenant == HOUSE else caller.tenant
+
+
+def scoped(key: str | None, tenant: str) -> str | None:
+    """Return the key of a run as the store has it: nobody joins the run of another's key.
+
+    What parts the two is printable in no key that anybody may give.
+    """
+    return key if key is None or not tenant else f"{tenant}\x1f{key}"
+
+
+def unscoped(key: str | None, tenant: str) -> str | None:
+    """Return the key of a run as its tenant gave it."""
+    return key if key is None or not tenant else key.removeprefix(f"{tenant}\x1f")
 
 
 def _covers(scope: str, room: str, name: str | None) -> bool:

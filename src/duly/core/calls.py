@@ -21,6 +21,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from duly.core.access import on_rows
 from duly.core.durations import parse_duration
 from duly.core.targets import Rules, read_target
 from duly.errors import InvalidValue, UnknownName, UsageError, brief, one_line
@@ -59,7 +60,6 @@ _SECRET = re.compile(r"secret:([A-Za-z0-9_.-]*)")
 _SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 _PLACE = re.compile(r"\{([a-z_]{1,40})\}")
 _STATUS = re.compile(r"(?:([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?)\Z")
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
 class Fault(NamedTuple):
@@ -368,9 +368,9 @@ def _flag(what: str) -> Callable[[object], bool]:
 
 
 def _tenant(value: object) -> str:
-    if not isinstance(value, str) or not _TENANT.match(value):
-        raise InvalidValue.expected("tenant", "1 to 64 letters, digits and _ . -", value)
-    return value
+    if not isinstance(value, str):
+        raise InvalidValue.expected("tenant", "a text", value)
+    return on_rows(value)
 
 
 def _system(value: object) -> bool:

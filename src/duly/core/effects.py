@@ -104,6 +104,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     receipt: bytes | None = None
     by: str = ""  # whose word settled it, where it was not the sender's own
     why: str = ""
+    tenant: str = ""  # of its author's run, which it outlives
 
 
 # --- entries ----------------------------------------------------------------------------------
@@ -218,6 +219,7 @@ class EffectFilter(msgspec.Struct, frozen=True, kw_only=True):
     state: EffectState | None = None
     task: str | None = None
     run: UUID | None = None
+    tenant: str | None = None  # None: of all; empty: of the house
     limit: int = 50
 
 

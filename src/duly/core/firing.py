@@ -437,6 +437,7 @@ def _run(
         due=due,
         window_start=window_start,
         expires_at=due + expires if expires and origin is Origin.CLOCK else None,
+        tenant=definition.tenant,
     )
 
 

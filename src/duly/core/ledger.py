@@ -53,6 +53,7 @@ class Facts(msgspec.Struct, frozen=True):
     fenced: bool = True  # the asker holds its run
     author_holds: bool = False  # the row's author holds its run, under a lease that is good
     author_gone: bool = False  # the process of the row's author is proven gone
+    tenant: str = ""  # of the run of whoever intends
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +107,7 @@ def _intend(row: Effect | None, entry: Intend, facts: Facts) -> Decided:
             intended_at=facts.now,
             deadline=facts.now + entry.deadline,
             keep_until=facts.now + entry.keep,
+            tenant=facts.tenant,
         )
         return Decided(answer=Posted(Outcome.GO, intent=entry.intent), row=made, write=True)
     if row.state is EffectState.DONE:

@@ -52,6 +52,7 @@ class NewRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     window_start: datetime | None = None
     parent: UUID | None = None
     asked_by: str | None = None  # the person who asked, where one did
+    tenant: str = ""  # whose it is; empty: the house's. A child's is that of its parent
 
 
 class Reuse(StrEnum):
@@ -181,6 +182,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     limit_key: str | None = None
     asked_by: str | None = None
     parent: UUID | None = None
+    tenant: str = ""
     progress: Progress | None = None
     attempts: tuple[Attempt, ...] = ()
 
@@ -191,5 +193,6 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     state: RunState | None = None
     task: str | None = None
     schedule: str | None = None
+    tenant: str | None = None  # None: of all; empty: of the house
     before: UUID | None = None
     limit: int = 50

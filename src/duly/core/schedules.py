@@ -66,10 +66,18 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     expires_after: timedelta | None = None
     limit_key: str | None = None
     limit: int = 0
+    tenant: str = ""  # whose it is, and its runs; empty: the house's
 
     def digest(self) -> str:
-        """Return a short hash that is equal exactly when the definitions are."""
-        canonical = msgspec.json.encode(self, order="sorted")
+        """Return a short hash that is equal exactly when the definitions are.
+
+        A tenant counts only where there is one: schedules of the house keep the digests that they
+        had before there were tenants, and no start of new code takes them for revised.
+        """
+        fields = msgspec.to_builtins(self)
+        if not self.tenant:
+            del fields["tenant"]
+        canonical = msgspec.json.encode(fields, order="sorted")
         return hashlib.sha256(canonical).hexdigest()[:16]
 
 
@@ -107,6 +115,12 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     by: str | None = None
     created_at: datetime | None = None
     changed_at: datetime | None = None
+
+
+class ScheduleFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which schedules to list: all of them, by name."""
+
+    tenant: str | None = None  # None: of all; empty: of the house
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):

@@ -128,6 +128,7 @@ def _definition(name: str, call: HttpCall, trigger: Trigger, when: Mapping[str, 
             mode=when.get("catch_up", default.mode), max_age=when.get("max_age", default.max_age)
         ),
         overlap=when.get("overlap", Overlap.SKIP),
+        tenant=call.tenant,
         **({"jitter": when["jitter"]} if "jitter" in when else {}),
     )
 

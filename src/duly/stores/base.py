@@ -33,7 +33,7 @@ import msgspec
 
 from duly.core.fleet import Claim, Horizon, Incident, Instance, Proof, Renewal, TakenOver
 from duly.core.runs import Answer, Ending, Enqueued, NewRun, RunFilter, RunView
-from duly.core.schedules import Backlog, Declared, Definition, ScheduleRow
+from duly.core.schedules import Backlog, Declared, Definition, ScheduleFilter, ScheduleRow
 from duly.core.states import ScheduleVerb
 from duly.core.verdicts import VerdictRange
 from duly.stores.access import Access
@@ -45,6 +45,7 @@ from duly.stores.presence import LeaseLine as LeaseLine
 from duly.stores.presence import Presence as Presence
 
 AT_ONCE = timedelta(0)
+EVERY_SCHEDULE = ScheduleFilter()
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,7 +247,8 @@ class Store(Lasting, Breaking, Access, Protocol):
 
         All or nothing; answers in the order given. A run with a key follows
         `core.rules.reuse_of` if its key is taken. With a limit it becomes ready only when the
-        limit admits it. A known id again: the same answer, nothing written.
+        limit admits it. A known id again: the same answer, nothing written. A run with a parent
+        belongs to the parent's tenant, whatever was asked, as long as the parent is known.
         """
         ...
 
@@ -398,12 +400,14 @@ class Store(Lasting, Breaking, Access, Protocol):
         by: str,
         reason: str,
         new_id: Callable[[], UUID],
+        revision: int | None = None,
         now: datetime | None = None,
     ) -> Answer:
         """Pause, resume, retire … a schedule, by the table in `core.states`.
 
         Leaving `active` settles what is due first; returning to it judges what was due in
         between as blocked. Already there: `already`; no such row: `impossible`; `unknown`.
+        With `revision` only that one is moved: `stale` when another definition holds by now.
         """
         ...
 
@@ -425,8 +429,8 @@ class Store(Lasting, Breaking, Access, Protocol):
         """Return one schedule."""
         ...
 
-    async def schedules(self) -> list[ScheduleRow]:
-        """Return all schedules, by name."""
+    async def schedules(self, where: ScheduleFilter = EVERY_SCHEDULE) -> list[ScheduleRow]:
+        """Return schedules, by name."""
         ...
 
     async def backlogs(self, name: str) -> list[Backlog]:

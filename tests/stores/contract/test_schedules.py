@@ -127,6 +127,19 @@ async def test_a_move_that_no_row_allows_is_impossible(world: World) -> None:
     assert await world.move(ScheduleVerb.PAUSE, "nobody") is Answer.UNKNOWN
 
 
+async def test_a_move_of_a_revision_moves_no_other(world: World) -> None:
+    await world.declare(minutely())
+    seen = (await world.row()).revision
+    await world.edit(minutely(every="1h"), seen)
+    retire = ScheduleVerb.RETIRE
+    answers = await world.twice(world.move, retire, revision=seen)
+    assert answers == (Answer.STALE, Answer.STALE)
+    assert (await world.row()).state.value == "active"
+    answers = await world.twice(world.move, retire, revision=seen + 1)
+    assert answers == (Answer.DONE, Answer.ALREADY)
+    assert await world.move(retire, "nobody", revision=1) is Answer.UNKNOWN
+
+
 async def test_what_a_person_retired_stays_retired(world: World) -> None:
     await world.declare(minutely())
     await world.move(ScheduleVerb.RETIRE)

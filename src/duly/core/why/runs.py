@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from duly.core.access import unscoped
 from duly.core.fleet import Proof
 from duly.core.runs import Attempt, Origin, RunView
 from duly.core.spoken import instant_text, last_line, length_text
@@ -121,7 +122,8 @@ def _origin(run: RunView, fleet: Fleet) -> str:
         case Origin.FORK:
             return f"forked by {run.asked_by or 'hand'} from an earlier run, at {at}"
         case Origin.CALL:
-            key = f" under the key {run.key!r}" if run.key else ""
+            own = unscoped(run.key, run.tenant)
+            key = f" under the key {own!r}" if own else ""
             return f"asked for by {run.asked_by or 'a call'}{key}, at {at}"
 
 

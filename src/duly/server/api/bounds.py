@@ -50,26 +50,26 @@ def name_of(segment: str) -> str:
     return unquote(segment)
 
 
-async def read(scope: Scope, receive: Receive) -> bytes:
-    """Return the whole body; raises `Problems` as soon as it is too large."""
+async def read(scope: Scope, receive: Receive, most: int = MAX_BODY) -> bytes:
+    """Return the whole body; raises `Problems` as soon as it is larger than `most`."""
     length = header(scope, b"content-length")
-    if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
-        raise _too_large()
+    if length.isascii() and length.isdigit() and int(length[:20]) > most:
+        raise _too_large(most)
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return bytes(body)
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise _too_large()
+        if len(body) > most:
+            raise _too_large(most)
         if not message.get("more_body", False):
             return bytes(body)
 
 
-def _too_large() -> Problems:
-    told = {"expected": f"a body of at most {MAX_BODY} bytes"}
-    return Problems(413, "too-large", f"expected a body of at most {MAX_BODY:,} bytes", told=told)
+def _too_large(most: int) -> Problems:
+    told = {"expected": f"a body of at most {most} bytes"}
+    return Problems(413, "too-large", f"expected a body of at most {most:,} bytes", told=told)
 
 
 def check(scope: Scope, body: bytes) -> None:

@@ -12,6 +12,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from duly.server.api import (
+    breakers,
+    calls,
     effects,
     fleet,
     health,
@@ -20,7 +22,9 @@ from duly.server.api import (
     runs,
     schedules,
     stream,
+    targets,
     tasks,
+    timers,
     why,
 )
 from duly.server.api.allowance import Allowance
@@ -33,7 +37,9 @@ ROOMS = (
     tasks.room,
     runs.room,
     schedules.room,
+    timers.room,
     effects.room,
+    breakers.room,
     fleet.incidents,
     fleet.instances,
     fleet.queues,
@@ -64,6 +70,7 @@ def make_routes(ground: Ground) -> FastAPI:
     problems.install(app)
     for room in ROOMS:
         app.include_router(room.router, prefix=PREFIX)
+    app.include_router(calls.router, prefix=PREFIX)
     app.include_router(health.metrics.router)
     app.include_router(health.open_routes)
     describe = app.openapi
@@ -87,6 +94,9 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
     shapes["Trouble"] = shapes["Problem"].pop("$defs")["Trouble"]
     for unused in ("HTTPValidationError", "ValidationError"):
         shapes.pop(unused, None)
-    parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    parts["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer"},
+        "call": {"type": "apiKey", "in": "header", "name": targets.HEADER},
+    }
     document["security"] = [{"key": []}]
     return document

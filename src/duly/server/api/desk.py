@@ -17,7 +17,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Request
 
 from duly.client import Client
-from duly.core.access import HOUSE, Caller, Change, Denied, Right, denied, kept, owns
+from duly.core.access import Caller, Change, Denied, Right, denied, kept, reach
 from duly.core.spoken import last_line
 from duly.errors import DulyError, EnvironmentFailure
 from duly.server.api import bounds
@@ -27,8 +27,8 @@ from duly.server.api.problems import Problems, documented
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
-OWN_TENANT = frozenset({"audit", "keys"})
-"""Rooms whose rows carry a tenant. All other rows belong to the tenant `HOUSE`."""
+OWN = frozenset({"audit", "breakers", "effects", "keys", "runs", "schedules", "tasks", "timers"})
+"""Rooms that a tenant's keys may enter. All others are of the fleet, and so the house's alone."""
 
 
 @dataclass
@@ -46,6 +46,11 @@ class Desk:
     ground: Ground
     caller: Caller
     root: str  # where the API is mounted
+
+    @property
+    def tenant(self) -> str:
+        """The tenant that new rows of this caller bear; empty for the house's."""
+        return reach(self.caller) or ""
 
     def path_of(self, thing: str) -> str:
         """Return where a thing of the API is found by whoever called."""
@@ -105,9 +110,15 @@ def _text(document: object) -> str:
 
 
 async def desk_of(request: Request) -> Desk:
-    """Return what a route works with. A coroutine: a plain function would cost a thread."""
+    """Return what a route works with. A coroutine: a plain function would cost a thread.
+
+    A tenant's caller sees the tenant's rows only, whatever the route asks for.
+    """
     root = request.scope.get("root_path", "")
-    return Desk(request.app.state.ground, request.state.caller, root)
+    ground: Ground = request.app.state.ground
+    caller: Caller = request.state.caller
+    tenant = reach(caller)
+    return Desk(ground if tenant is None else ground.narrow(tenant), caller, root)
 
 
 AtDesk = Annotated[Desk, Depends(desk_of)]
@@ -116,7 +127,8 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
 class Room:
     """One room of the API: its routes, each with the right it asks for.
 
-    `named` is the path's parameter that scopes may name.
+    `named` is the path's parameter that scopes may name. A route with `own` is open to keys of
+    tenants although its room is not.
     """
 
     def __init__(self, name: str, *, named: str | None = None, prefix: str | None = None) -> None:
@@ -145,29 +157,33 @@ class Room:
     ) -> Callable[[Fn], Fn]:
         problems = documented(*how.pop("problems", ()))
         responses = {**problems, **how.pop("responses", {})}
+        own = how.pop("own", self._name in OWN)
         return self.router.api_route(
             path,
             methods=[method],
-            dependencies=[Depends(self._measure(right))],
+            dependencies=[Depends(self._measure(right, own=own))],
             responses=responses,
             openapi_extra={"x-duly-right": right.value, "x-duly-room": self._name},
             **how,
         )
 
-    def _measure(self, right: Right) -> Callable[[Request], Awaitable[None]]:
+    def _measure(self, right: Right, *, own: bool) -> Callable[[Request], Awaitable[None]]:
         async def measure(request: Request) -> None:
             named = self._named and request.path_params.get(self._named)
             name = bounds.name_of(named) if named else None
-            authorise(request, right, room=self._name, name=name)
+            authorise(request, right, room=self._name, name=name, own=own)
 
         return measure
 
 
-def authorise(request: Request, right: Right, *, room: str, name: str | None) -> None:
-    """Let a caller pass, or raise `Problems`; who is refused often is answered later."""
+def authorise(request: Request, right: Right, *, room: str, name: str | None, own: bool) -> None:
+    """Let a caller pass, or raise `Problems`; who is refused often is answered later.
+
+    `own` says that keys of tenants may pass, who then see rows of their own only.
+    """
     caller: Caller = request.state.caller
     why = denied(caller, right, room=room, name=name)
-    if why is None and room not in OWN_TENANT and not owns(caller, HOUSE):
+    if why is None and not own and reach(caller) is not None:
         why = Denied.TENANT
     if why is None:
         return
@@ -188,4 +204,4 @@ def _told(why: Denied, caller: Caller, right: Right, room: str) -> str:
         case Denied.SCOPE:
             return f"expected a key whose scopes cover this of {room}, got others"
         case _:
-            return f"expected a key of the tenant that owns {room}, got one of {caller.tenant}"
+            return f"expected a key of the house, which {room} are of, got one of {caller.tenant}"

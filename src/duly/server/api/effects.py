@@ -13,7 +13,7 @@ import msgspec
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from duly.core.access import Right
+from duly.core.access import Right, on_rows
 from duly.core.effects import Address, Effect, EffectFilter
 from duly.core.states import EffectState
 from duly.server.api.desk import AtDesk, Room
@@ -27,6 +27,7 @@ from duly.server.api.shapes import (
     Reason,
     Segment,
     Shown,
+    Tenant,
     after,
     decoded,
     page_of,
@@ -55,6 +56,7 @@ class EffectShown(BaseModel):
     keep_until: Shown
     by: str
     why: str
+    tenant: str
 
 
 class LineShown(BaseModel):
@@ -80,6 +82,7 @@ class EffectQuery(Paging):
     state: EffectState | None = None
     task: Named | None = None
     run: UUID | None = None
+    tenant: Tenant | None = None
 
 
 class Resolution(Asked):
@@ -101,8 +104,11 @@ class Resolved(BaseModel):
 @room.get("", summary="List effects")
 async def list_effects(desk: AtDesk, where: Annotated[EffectQuery, Query()]) -> Page[EffectShown]:
     """Entries of the ledger, newest intents first."""
+    tenant = None if where.tenant is None else on_rows(where.tenant)
     rows = await desk.client.effects(
-        EffectFilter(state=where.state, task=where.task, run=where.run, limit=MOST_LISTED)
+        EffectFilter(
+            state=where.state, task=where.task, run=where.run, tenant=tenant, limit=MOST_LISTED
+        )
     )
     found = after(rows, where.cursor, where.limit, place=_place)
     return page_of(found, where.limit, show=shown, place=_place)
@@ -190,4 +196,5 @@ def _fields(row: Effect) -> dict[str, Any]:
         "keep_until": row.keep_until,
         "by": row.by,
         "why": row.why,
+        "tenant": row.tenant,
     }

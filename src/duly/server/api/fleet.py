@@ -119,6 +119,15 @@ def _instance(one: Instance, now: datetime) -> InstanceShown:
     return InstanceShown(**msgspec.structs.asdict(one), standing=standing)
 
 
+@instances.get("/{boot}", summary="Show an instance", problems=(404,))
+async def show_instance(desk: AtDesk, boot: UUID) -> InstanceShown:
+    """One instance, also one that has gone, as long as anything is known of it."""
+    found = [one for one in await desk.client.instances() if one.boot == boot]
+    if not found:
+        raise UnknownName(f"no instance has the boot {boot}; it may have been pruned")
+    return _instance(found[0], await desk.books.clock())
+
+
 @queues.get("", summary="List queues")
 async def list_queues(desk: AtDesk, where: Annotated[Paging, Query()]) -> Page[QueueShown]:
     """Queues with live runs, by name, and how many stand where."""

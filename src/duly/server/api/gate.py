@@ -4,6 +4,7 @@ Everything but `/livez` and `/readyz` needs a key, also on loopback, also what d
 key comes as a bearer token and never by cookie, so no foreign page can borrow it. A key is looked
 up by its hash; texts that are no keys are told by their checksum and cost the store nothing. All
 that fail look the same from outside, and who fails often is answered later (`allowance.py`).
+Whoever was called by a timer and says that it is done shows the token of its call instead.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from duly.errors import DulyError, EnvironmentFailure
 from duly.server.api import bounds
 from duly.server.api.allowance import Allowance
 from duly.server.api.ports import Ground
-from duly.server.api.problems import Problems, answer, problem_of
+from duly.server.api.problems import Problems, answer, impatient, problem_of
+from duly.server.api.targets import MOST_SAID, PREFIX, Targets
 
 OPEN = frozenset({"/livez", "/readyz"})
 KNOWN_GOOD = 1_000
@@ -41,6 +43,7 @@ class Gate:
     def __init__(self, app: ASGIApp, *, ground: Ground) -> None:
         self._app, self._ground = app, ground
         self._allowance = Allowance()
+        self._targets = Targets(ground)
         self._good: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,11 +51,15 @@ class Gate:
             return await self._app(scope, receive, send)
         try:
             scope = bounds.readable(scope)
-            if _path(scope) not in OPEN:
+            path, most = _path(scope), bounds.MAX_BODY
+            if path.startswith(PREFIX):
+                await self._targets.admit(scope, path)
+                most = MOST_SAID
+            elif path not in OPEN:
                 caller = await self._caller(scope)
                 scope["state"] = {**scope.get("state", {}), "caller": caller}
             if scope["method"] in bounds.CHANGING:
-                body = await bounds.read(scope, receive)
+                body = await bounds.read(scope, receive, most)
                 bounds.check(scope, body)
                 receive = bounds.replay(body, receive)
         except Problems as problem:
@@ -73,7 +80,7 @@ class Gate:
             return found
         wait_s = self._allowance.failed(f"host {host}", self._ground.clock.monotonic())
         if wait_s:
-            raise _impatient(wait_s)
+            raise impatient(wait_s)
         raise _unauthenticated("this key opens nothing: unknown, revoked, expired or mistyped")
 
     def _configured(self, text: str) -> Caller | None:
@@ -90,7 +97,7 @@ class Gate:
         if digest not in self._good:
             wait_s = self._allowance.spent(f"host {host}", self._ground.clock.monotonic())
             if wait_s:
-                raise _impatient(wait_s)
+                raise impatient(wait_s)
         books = self._ground.books()
         key = await books.key_of(digest)
         if key is None or standing(key, await self._now(key)) is not None:
@@ -126,8 +133,3 @@ def _path(scope: Scope) -> str:
 
 def _unauthenticated(said: str) -> Problems:
     return Problems(401, "unauthenticated", said, headers=_CHALLENGE)
-
-
-def _impatient(wait_s: int) -> Problems:
-    said = f"too many failures from here; the next is listened to in {wait_s} s"
-    return Problems(429, "too-many-failures", said, headers={"Retry-After": str(wait_s)})

@@ -66,7 +66,7 @@ async def read_metrics(desk: AtDesk) -> Response:
     return Response(body, media_type=kind)
 
 
-@metrics.get("/openapi.json", Right.READ, summary="This document")
+@metrics.get("/openapi.json", Right.READ, summary="This document", own=True)
 async def read_document(desk: AtDesk, request: Request) -> dict[str, Any]:
     """The API, described for programs."""
     document: dict[str, Any] = request.app.openapi()

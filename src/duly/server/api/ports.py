@@ -19,6 +19,7 @@ from duly.core.clock import Clock
 from duly.core.effects import Address
 from duly.core.runs import Answer
 from duly.core.schedules import Definition
+from duly.core.targets import Rules
 from duly.core.tasks import Task
 from duly.core.why import Explanation
 from duly.events import Bus
@@ -55,7 +56,11 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """All that the API stands on. `token` is the configured one, or empty."""
+    """All that the API stands on. `token` is the configured one, or empty.
+
+    A tenant's caller is given what `narrow` returns, whose client and explanations show no row of
+    another; so no route can forget to look.
+    """
 
     client: Callable[[], Client]
     books: Callable[[], Books]
@@ -67,5 +72,7 @@ class Ground:
     tasks: Mapping[str, Task]
     draw_secret: Callable[[], bytes]
     version: str
+    narrow: Callable[[str], Ground]  # the same, as far as one tenant sees it
+    rules: Rules = field(default_factory=Rules)  # where calls of timers may go
     token: str = ""
     metrics: Callable[[], Rendered] | None = None

@@ -86,10 +86,11 @@ class Problems(Exception):
         *,
         told: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        errors: list[dict[str, str]] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.word, self.detail = status, word, detail
-        self.told, self.headers = told or {}, headers or {}
+        self.told, self.headers, self.errors = told or {}, headers or {}, errors
 
 
 def document(problem: Problems, errors: list[dict[str, str]] | None = None) -> bytes:
@@ -130,6 +131,12 @@ def problem_of(error: DulyError) -> Problems:
     return Problems(409, "refused", said)
 
 
+def impatient(wait_s: int) -> Problems:
+    """Return the answer to somebody who failed too often."""
+    said = f"too many failures from here; the next is listened to in {wait_s} s"
+    return Problems(429, "too-many-failures", said, headers={"Retry-After": str(wait_s)})
+
+
 def _bug() -> Problems:
     return Problems(500, "bug", "this is a bug of Duly; the server's log says where")
 
@@ -152,7 +159,7 @@ async def _duly_error(request: Request, error: Exception) -> Response:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problems), "it is installed for these"
-    return answer(error)
+    return answer(error, error.errors)
 
 
 async def _http(request: Request, error: Exception) -> Response:

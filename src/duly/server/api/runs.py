@@ -15,7 +15,7 @@ import msgspec
 from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
-from duly.core.access import Right
+from duly.core.access import Right, on_rows, unscoped
 from duly.core.runs import Attempt, RunFilter, RunView
 from duly.core.states import RunState
 from duly.core.steps import MAX_NAME
@@ -35,6 +35,7 @@ from duly.server.api.shapes import (
     Reason,
     Said,
     Shown,
+    Tenant,
     Why,
     decoded,
     page_of,
@@ -96,6 +97,7 @@ class RunShown(BaseModel):
     deaths: int
     limit_key: str | None
     cancel_requested: str | None
+    tenant: str = Field(description="Whose it is; empty: the house's.")
 
 
 class RunInFull(RunShown):
@@ -114,6 +116,7 @@ class RunQuery(Paging):
     state: RunState | None = None
     task: Named | None = None
     schedule: Named | None = None
+    tenant: Tenant | None = None
 
 
 class Bulk(Asked):
@@ -153,6 +156,7 @@ async def list_runs(desk: AtDesk, where: Annotated[RunQuery, Query()]) -> Page[R
             state=where.state,
             task=where.task,
             schedule=where.schedule,
+            tenant=None if where.tenant is None else on_rows(where.tenant),
             before=run_of(where.cursor),
             limit=where.limit + 1,
         )
@@ -305,4 +309,5 @@ def _attempt(one: Attempt) -> AttemptShown:
 
 
 def _fields(view: RunView, shape: type[BaseModel]) -> dict[str, Any]:
-    return {name: getattr(view, name) for name in shape.model_fields}
+    same = {name: getattr(view, name) for name in shape.model_fields}
+    return same | {"key": unscoped(view.key, view.tenant)}

@@ -85,6 +85,7 @@ class ScheduleShown(BaseModel):
     last_run: str | None
     created_at: Shown | None
     changed_at: Shown | None
+    tenant: str
 
 
 class NextQuery(Asked):
@@ -163,4 +164,5 @@ def shown(row: ScheduleRow) -> ScheduleShown:
         catch_up=msgspec.to_builtins(definition.catch_up),
         overlap=definition.overlap.value,
         jitter_s=definition.jitter.total_seconds(),
+        tenant=definition.tenant,
     )

@@ -76,7 +76,7 @@ def _name(row: ScheduleRow) -> str:
 @room.post("", Right.EDIT, status_code=201, summary="Make a schedule", problems=(404, 409))
 async def make_schedule(desk: AtDesk, wanted: ScheduleWanted, response: Response) -> ScheduleShown:
     """Make a schedule that no code declares; asked for twice, it is made once."""
-    definition = _definition(desk, wanted.name, wanted)
+    definition = _definition(desk, wanted.name, wanted, desk.tenant)
     async with desk.changing(
         "schedules.make", wanted.name, why=wanted.reason, asked=_told(definition)
     ) as entry:
@@ -110,8 +110,8 @@ async def change_schedule(
     if_match: IfMatch = None,
 ) -> ScheduleShown:
     """Replace the definition. It holds against code until it is given back."""
-    row = await _seen(desk, schedule, if_match)
-    definition = _definition(desk, schedule, wanted)
+    row = seen(await desk.client.schedule(schedule), if_match)
+    definition = _definition(desk, schedule, wanted, row.definition.tenant)
     async with desk.changing(
         "schedules.edit",
         schedule,
@@ -124,7 +124,7 @@ async def change_schedule(
                 definition, by=desk.caller.by, reason=wanted.reason, revision=row.revision
             )
         except Refused:
-            raise _stale(schedule) from None
+            raise stale(schedule) from None
         return await _after(desk, schedule, entry, answer, response)
 
 
@@ -134,21 +134,27 @@ async def retire_schedule(
 ) -> Changed:
     """Retire a schedule: it stays so, whatever code declares, until it is revived.
 
-    `If-Match` is compared before; an edit in the moment between the two is kept, and retired too.
+    Only the revision that `If-Match` names is retired, whoever edits it in the same moment.
     """
-    await _seen(desk, schedule, if_match)
-    return await _move(desk, schedule, "retire", desk.client.retire, said.reason)
+    row = seen(await desk.client.schedule(schedule), if_match)
+
+    async def retire(name: str, *, by: str, reason: str) -> Answer:
+        try:
+            return await desk.client.retire(name, by=by, reason=reason, revision=row.revision)
+        except Refused:
+            raise stale(name) from None
+
+    return await _move(desk, schedule, "retire", retire, said.reason)
 
 
-async def _seen(desk: AtDesk, name: str, if_match: str | None) -> ScheduleRow:
-    """Return the schedule, if it is the one that the caller saw."""
-    row = await desk.client.schedule(name)
+def seen(row: ScheduleRow, if_match: str | None) -> ScheduleRow:
+    """Return the schedule, if it is the one that the caller saw; else raise `Problems`."""
     if if_match is None:
         told = {"expected": f"If-Match: {etag(row)}"}
         said = "expected If-Match with the ETag that you saw; GET the schedule first"
         raise Problems(428, "condition-required", said, told=told)
     if if_match.strip() not in ("*", etag(row)):
-        raise _stale(name)
+        raise stale(row.name)
     return row
 
 
@@ -157,12 +163,15 @@ def etag(row: ScheduleRow) -> str:
     return f'"{row.revision}-{row.digest}"'
 
 
-def _stale(name: str) -> Problems:
+def stale(name: str) -> Problems:
+    """Return the answer to somebody who saw another revision."""
     return Problems(412, "changed-meanwhile", f"schedule {name} was changed meanwhile; look again")
 
 
-def _definition(desk: AtDesk, name: str, wanted: ScheduleAsked) -> Definition:
+def _definition(desk: AtDesk, name: str, wanted: ScheduleAsked, tenant: str) -> Definition:
+    """Return what is asked for, of a tenant: that of who makes it, and of nobody else after."""
     options = wanted.model_dump(exclude={"name", "task", "args", "reason"}, exclude_unset=True)
+    options["tenant"] = tenant
     return desk.ground.define(
         Wanted(name=name, task=wanted.task, args=wanted.args, options=options)
     )

@@ -62,6 +62,9 @@ Shown = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 Named = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$")]
 Said = Annotated[StrictStr, Field(max_length=500, pattern=_PRINTABLE)]
 Reason = Annotated[StrictStr, Field(min_length=1, max_length=500, pattern=_PRINTABLE)]
+Tenant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+"""Whose; a key of the house may ask for anybody's, one of a tenant is shown its own anyway."""
+
 Limit = Annotated[int, Field(ge=1, le=MOST)]
 Cursor = Annotated[str, Field(max_length=400, pattern=r"^[0-9A-Za-z_=-]*$")]
 Flag = StrictBool

@@ -166,11 +166,12 @@ async def ask_for_run(
         priority=wanted.priority,
         expires_after=_length(wanted.expires_after, "expires_after"),
         asked_by=desk.caller.by,
+        tenant=desk.tenant,
     )
     run = client.new_run(spec, spec.encode((), wanted.args), options)
     # Arguments stay with the run, which is pruned: the audit is kept for ever.
     options_given = wanted.model_dump(mode="json", exclude_unset=True, exclude={"args"})
-    asked = {"key": run.key, **options_given}
+    asked = {"key": idempotency_key, **options_given}
     async with desk.changing("tasks.run", task, asked=asked) as entry:
         [handle] = await client.enqueue([run])
         entry.outcome = handle.reuse.value

@@ -57,8 +57,10 @@ class LedgerVerbs:
 
     def _facts(self, row: Effect | None, entry: Entry, now: datetime) -> Facts:
         fenced = not isinstance(entry, Intend) or self._holds(entry.author)
+        run = self.t.run.get(entry.author.run) if isinstance(entry, Intend) else None
+        tenant = "" if run is None else run.asked.tenant
         if row is None:
-            return Facts(now, fenced)
+            return Facts(now, fenced, tenant=tenant)
         instance = self.t.instances.get(row.author.boot)
         good = (
             instance is not None
@@ -66,7 +68,8 @@ class LedgerVerbs:
             and instance.lease_until is not None
             and instance.lease_until > now
         )
-        return Facts(now, fenced, good and self._holds(row.author), proven_gone(instance))
+        holds, gone = good and self._holds(row.author), proven_gone(instance)
+        return Facts(now, fenced, holds, gone, tenant=tenant)
 
     def _holds(self, author: Author) -> bool:
         held = self.t.held.get(author.run)
@@ -96,6 +99,7 @@ class LedgerVerbs:
             if where.state in (None, row.state)
             and where.task in (None, row.address.task)
             and where.run in (None, row.author.run)
+            and where.tenant in (None, row.tenant)
         ]
         found.sort(key=lambda row: (row.intended_at, row.intent), reverse=True)
         return found[: where.limit]

@@ -84,6 +84,9 @@ class RunVerbs:
         return Enqueued(known, reuse, why or "")
 
     def _insert(self, new: NewRun, now: datetime) -> None:
+        parent = None if new.parent is None else self.t.run.get(new.parent)
+        if parent is not None:
+            new = msgspec.structs.replace(new, tenant=parent.asked.tenant)
         self.t.run[new.id] = Identity(new, now)
         if new.origin in (Origin.CLOCK, Origin.CATCH_UP) and new.schedule and new.due:
             self.t.occurrences[new.schedule, new.due] = new.id
@@ -358,6 +361,7 @@ class RunVerbs:
                 where.state in (None, self.t.state_of(run))
                 and where.task in (None, asked.task)
                 and where.schedule in (None, asked.schedule)
+                and where.tenant in (None, asked.tenant)
                 and (where.before is None or run < where.before)
             ):
                 found.append(self._view(run, attempts=False))
@@ -400,6 +404,7 @@ class RunVerbs:
             limit_key=asked.limit_key,
             asked_by=asked.asked_by,
             parent=asked.parent,
+            tenant=asked.tenant,
             progress=self.t.progress.get(run),
             state=state,
             attempts=tuple(self.t.attempts.get(run, ())) if attempts else (),

@@ -32,13 +32,14 @@ from duly.core.schedules import (
     Backlog,
     Declared,
     Definition,
+    ScheduleFilter,
     ScheduleRow,
     Source,
     settle_declaration,
 )
 from duly.core.states import SCHEDULE_MOVES, ScheduleState, ScheduleVerb, advance
 from duly.core.verdicts import VerdictRange
-from duly.stores.base import Fired, Signal
+from duly.stores.base import EVERY_SCHEDULE, Fired, Signal
 from duly.stores.memory.runs import RunVerbs
 
 NewId = Callable[[], UUID]
@@ -167,11 +168,14 @@ class ScheduleVerbs(RunVerbs):
         by: str,
         reason: str,
         new_id: NewId,
+        revision: int | None = None,
         now: datetime | None = None,
     ) -> Answer:
         at, row = self._now(now), self.t.schedules.get(name)
         if row is None:
             return Answer.UNKNOWN
+        if revision not in (None, row.revision):
+            return Answer.STALE
         if verb not in SCHEDULE_MOVES[row.state]:
             there = {moves[verb] for moves in SCHEDULE_MOVES.values() if verb in moves}
             return Answer.ALREADY if row.state in there else Answer.IMPOSSIBLE
@@ -287,8 +291,9 @@ class ScheduleVerbs(RunVerbs):
     async def schedule(self, name: str) -> ScheduleRow | None:
         return self.t.schedules.get(name)
 
-    async def schedules(self) -> list[ScheduleRow]:
-        return [self.t.schedules[name] for name in sorted(self.t.schedules)]
+    async def schedules(self, where: ScheduleFilter = EVERY_SCHEDULE) -> list[ScheduleRow]:
+        rows = [self.t.schedules[name] for name in sorted(self.t.schedules)]
+        return [row for row in rows if where.tenant in (None, row.definition.tenant)]
 
     async def backlogs(self, name: str) -> list[Backlog]:
         found = [row for row in self.t.backlogs.values() if row.schedule == name]

@@ -56,6 +56,9 @@ class EnqueueVerbs(Ground):
         return await self._transact(lambda unit: enqueue_in(unit, runs), now)
 
     async def _put_plain(self, runs: Sequence[NewRun], now: datetime | None = None) -> None:
+        if any(one.parent is not None for one in runs):
+            await self._fetch(PUT_CHILDREN, now, *_plain_columns(runs))
+            return
         if len(runs) > 1 or now is not None:
             await self._fetch(PUT_PLAIN, now, *_plain_columns(runs))
             return
@@ -84,6 +87,7 @@ def _is_plain(run: NewRun) -> bool:
         and run.limit_key is None
         and run.schedule is None
         and run.asked_by is None
+        and not run.tenant
     )
 
 
@@ -263,7 +267,7 @@ def _columns(runs: Sequence[NewRun]) -> list[list[Any]]:
     return arrays
 
 
-NEVER_NULL = frozenset({"id", "task", "args", "queue", "priority", "origin", "limit"})
+NEVER_NULL = frozenset({"id", "task", "args", "queue", "priority", "origin", "limit", "tenant"})
 
 
 async def insert_runs(unit: Unit, runs: Sequence[NewRun]) -> set[UUID]:
@@ -315,14 +319,21 @@ select queue, priority, id, task, expires_at, enqueued_at,
 from made
 """
 
-PUT_PLAIN = f"""
+
+def _of_parent(parent: str, own: str) -> str:
+    """A child's tenant is its parent's. For a run without a parent nothing is looked up."""
+    found = f"(select p.tenant from duly_run p where p.id = {parent})"
+    return f"case when {parent} is null then {own} else coalesce({found}, {own}) end"
+
+
+_PLAIN = f"""
 with t as materialized (select coalesce($1::timestamptz, clock_timestamp()) as now),
 made as (
   insert into duly_run (id, task, args, queue, priority, origin, expires_at, parent, due,
-    window_start, max_running, enqueued_at)
+    window_start, max_running, enqueued_at, tenant)
   select d.id, coalesce(d.task, ($3)[1]), coalesce(d.args, ($4)[1]), coalesce(d.queue, ($5)[1]),
     coalesce(d.priority, ($6)[1]), coalesce(d.origin, ($7)[1]), d.expires_at, d.parent, d.due,
-    d.window_start, coalesce(d.most, ($12)[1]), t.now
+    d.window_start, coalesce(d.most, ($12)[1]), t.now, {{tenant}}
   from t, unnest($2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::smallint[], $7::text[],
     $8::timestamptz[], $9::uuid[], $10::timestamptz[], $11::timestamptz[], $12::int[])
     d (id, task, args, queue, priority, origin, expires_at, parent, due, window_start, most)
@@ -331,6 +342,9 @@ made as (
 )
 {_READY}
 """
+
+PUT_PLAIN = _PLAIN.format(tenant="''")
+PUT_CHILDREN = _PLAIN.format(tenant=_of_parent("d.parent", "''"))
 
 PUT_ONE = f"""
 with made as (
@@ -343,18 +357,19 @@ with made as (
 {_READY}
 """
 
-_NEW_RUNS = """
+_NEW_RUNS = f"""
   insert into duly_run (enqueued_at, id, task, args, queue, priority, origin, key, run_at,
-    expires_at, limit_key, max_running, schedule, due, window_start, parent, asked_by)
+    expires_at, limit_key, max_running, schedule, due, window_start, parent, asked_by, tenant)
   select $1::timestamptz, d.id, coalesce(d.task, ($3)[1]), coalesce(d.args, ($4)[1]),
     coalesce(d.queue, ($5)[1]), coalesce(d.priority, ($6)[1]), coalesce(d.origin, ($7)[1]),
     d.key, d.run_at, d.expires_at, d.limit_key, coalesce(d.most, ($12)[1]), d.schedule, d.due,
-    d.window_start, d.parent, d.asked_by
+    d.window_start, d.parent, d.asked_by,
+    {_of_parent("d.parent", "coalesce(d.tenant, ($18)[1])")}
   from unnest($2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::smallint[], $7::text[],
     $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::int[], $13::text[],
-    $14::timestamptz[], $15::timestamptz[], $16::uuid[], $17::text[])
+    $14::timestamptz[], $15::timestamptz[], $16::uuid[], $17::text[], $18::text[])
     d (id, task, args, queue, priority, origin, key, run_at, expires_at, limit_key, most, schedule,
-      due, window_start, parent, asked_by)
+      due, window_start, parent, asked_by, tenant)
   on conflict do nothing
 """
 

@@ -16,14 +16,14 @@ from duly.stores.postgres.unit import Unit, sparse, uniform
 
 _COLUMNS = """
 task, name, key, state, intent, run, boot, epoch, intended_at, deadline, keep_until, settled_at,
-receipt, by, why
+receipt, by, why, tenant
 """
 
 
 def effect_of(row: Any) -> Effect:
     """Build an effect from the columns of its table."""
     (task, name, key, state, intent, run, boot, epoch, intended_at, deadline, keep_until,
-     settled_at, receipt, by, why) = row  # fmt: skip
+     settled_at, receipt, by, why, tenant) = row  # fmt: skip
     return Effect(
         address=Address(task, name, key),
         state=EffectState(state),
@@ -36,6 +36,7 @@ def effect_of(row: Any) -> Effect:
         receipt=receipt,
         by=by,
         why=why,
+        tenant=tenant,
     )
 
 
@@ -63,6 +64,7 @@ def _columns(rows: Sequence[Effect]) -> list[list[Any]]:
         sparse([one.receipt for one in rows]),
         uniform([one.by for one in rows]),
         uniform([one.why for one in rows]),
+        uniform([one.tenant for one in rows]),
     ]
 
 
@@ -124,10 +126,12 @@ def where_clause(where: EffectFilter) -> list[Any]:
     args: list[Any] = [where.limit]
     if where.state is not None:
         parts.append(f"state = '{EffectState(where.state).value}'")
-    for name, value in (("task", where.task), ("run", where.run)):
+    for name, value in (("task", where.task), ("run", where.run), ("tenant", where.tenant)):
         if value is not None:
             args.append(value)
             parts.append(f"{name} = ${len(args)}")
+    if where.tenant:  # so that the index of those rows that have one can serve
+        parts.append("tenant <> ''")
     condition = "where " + " and ".join(parts) if parts else ""
     return [
         f"select {_COLUMNS} from duly_effect {condition}"
@@ -163,7 +167,8 @@ select {_COLUMNS} from duly_effect where state = 'intended' order by task, name,
 """
 
 FACTS = """
-select d.n, h.id is not null or g.id is not null, i.state, i.lease_until, i.reason
+select d.n, h.id is not null or g.id is not null, i.state, i.lease_until, i.reason,
+  coalesce(r.tenant, '')
 from unnest($1::uuid[], $2::uuid[], $3::int[], $4::bool[]) with ordinality
   d (run, boot, epoch, asks, n)
 left join lateral (
@@ -176,6 +181,7 @@ left join lateral (
   limit 1) g on true
 left join lateral (
   select state, lease_until, reason from duly_instance where boot = d.boot limit 1) i on true
+left join lateral (select tenant from duly_run where d.asks and id = d.run limit 1) r on true
 """
 
 _ROWS = f"""
@@ -184,12 +190,12 @@ select coalesce(d.task, ($1)[1]), coalesce(d.name, ($2)[1]), d.key, coalesce(d.s
   d.intent, coalesce(d.run, ($6)[1]), coalesce(d.boot, ($7)[1]), coalesce(d.epoch, ($8)[1]),
   coalesce(d.intended_at, ($9)[1]), coalesce(d.deadline, ($10)[1]),
   coalesce(d.keep_until, ($11)[1]), d.settled_at, d.receipt, coalesce(d.by, ($14)[1]),
-  coalesce(d.why, ($15)[1])
+  coalesce(d.why, ($15)[1]), coalesce(d.tenant, ($16)[1])
 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[],
   $8::int[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[],
-  $13::bytea[], $14::text[], $15::text[])
+  $13::bytea[], $14::text[], $15::text[], $16::text[])
   d (task, name, key, state, intent, run, boot, epoch, intended_at, deadline, keep_until,
-    settled_at, receipt, by, why)
+    settled_at, receipt, by, why, tenant)
 """
 
 INSERT = _ROWS + " on conflict (task, name, key) do nothing returning 1"
@@ -201,7 +207,7 @@ on conflict (task, name, key) do update set state = excluded.state, intent = exc
   run = excluded.run, boot = excluded.boot, epoch = excluded.epoch,
   intended_at = excluded.intended_at, deadline = excluded.deadline,
   keep_until = excluded.keep_until, settled_at = excluded.settled_at, receipt = excluded.receipt,
-  by = excluded.by, why = excluded.why
+  by = excluded.by, why = excluded.why, tenant = excluded.tenant
 """
 )
 

@@ -129,6 +129,7 @@ class _Standing(msgspec.Struct, frozen=True):
     state: InstanceState | None
     lease_until: datetime | None
     reason: str | None
+    tenant: str  # of the run of one who asks
 
 
 async def _facts(
@@ -150,9 +151,9 @@ async def _facts(
     )
     return {
         authors[n - 1]: _Standing(
-            holds, None if state is None else InstanceState(state), lease_until, reason
+            holds, None if state is None else InstanceState(state), lease_until, reason, tenant
         )
-        for n, holds, state, lease_until, reason in found
+        for n, holds, state, lease_until, reason, tenant in found
     }
 
 
@@ -186,14 +187,16 @@ class _Book:
         self._note(entry.address, decided)
 
     def _facts(self, row: Effect | None, entry: Entry) -> Facts:
-        fenced = not isinstance(entry, Intend) or self._standing[entry.author].holds
+        asks = self._standing[entry.author] if isinstance(entry, Intend) else None
+        fenced, tenant = (True, "") if asks is None else (asks.holds, asks.tenant)
         known = self._standing.get(row.author) if row is not None else None
         if row is None or known is None:
-            return Facts(self._now, fenced)
+            return Facts(self._now, fenced, tenant=tenant)
         good = (
             known.state in HERE and known.lease_until is not None and known.lease_until > self._now
         )
-        return Facts(self._now, fenced, good and known.holds, _gone(row.author.boot, known))
+        holds, gone = good and known.holds, _gone(row.author.boot, known)
+        return Facts(self._now, fenced, holds, gone, tenant=tenant)
 
     def _note(self, address: Address, decided: Decided) -> None:
         if decided.write:

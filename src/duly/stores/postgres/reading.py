@@ -27,12 +27,13 @@ class ReadVerbs(Ground):
     async def runs(self, where: RunFilter) -> list[RunView]:
         schedule = "r.schedule = $2" if where.schedule is not None else "$2::text is null"
         rows = await self._fetch(
-            RUNS.replace("{schedule}", schedule),
+            RUNS.replace("{schedule}", schedule).replace("{tenant}", _of_tenant(where.tenant)),
             where.task,
             where.schedule,
             where.before,
             where.limit,
             where.state,
+            where.tenant,
         )
         return [_view(row) for row in rows]
 
@@ -44,6 +45,13 @@ class ReadVerbs(Ground):
         for queue, place, count in await self._fetch(QUEUES):
             counted.setdefault(queue, {"ready": 0, "running": 0, "later": 0})[place] = count
         return counted
+
+
+def _of_tenant(tenant: str | None) -> str:
+    """Return the condition on a tenant; the index has only those rows that have one."""
+    if tenant is None:
+        return "$6::text is null"
+    return "r.tenant = $6 and r.tenant <> ''" if tenant else "r.tenant = $6"
 
 
 def _attempt(row: Any) -> Attempt:
@@ -92,6 +100,7 @@ def _view(row: Any, attempts: tuple[Attempt, ...] = ()) -> RunView:
         limit_key=row["limit_key"],
         asked_by=row["asked_by"],
         parent=row["parent"],
+        tenant=row["tenant"],
         progress=_progress(row),
         attempts=attempts,
     )
@@ -131,7 +140,7 @@ RUN = f"select {_SHOWN} from duly_run r {_PLACES} {_PROGRESS} where r.id = $1"
 
 RUNS = f"""
 select {_SHOWN} from duly_run r {_PLACES} {_PROGRESS}
-where ($1::text is null or r.task = $1) and {{schedule}}
+where ($1::text is null or r.task = $1) and {{schedule}} and {{tenant}}
   and ($3::uuid is null or r.id < $3) and ($5::text is null or p.state = $5)
 order by r.id desc limit $4
 """

@@ -28,13 +28,14 @@ from duly.core.schedules import (
     Backlog,
     Declared,
     Definition,
+    ScheduleFilter,
     ScheduleRow,
     Source,
     settle_declaration,
 )
 from duly.core.states import SCHEDULE_MOVES, ScheduleState, ScheduleVerb, advance
 from duly.core.verdicts import VerdictRange
-from duly.stores.base import Signal
+from duly.stores.base import EVERY_SCHEDULE, Signal
 from duly.stores.postgres.firing import apply, forgo, last_runs
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.rows import (
@@ -137,6 +138,7 @@ class ScheduleVerbs(Ground):
         by: str,
         reason: str,
         new_id: NewId,
+        revision: int | None = None,
         now: datetime | None = None,
     ) -> Answer:
         async def work(unit: Unit) -> Answer:
@@ -144,6 +146,8 @@ class ScheduleVerbs(Ground):
             if not rows:
                 return Answer.UNKNOWN
             row = rows[0]
+            if revision not in (None, row.revision):
+                return Answer.STALE
             if verb not in SCHEDULE_MOVES[row.state]:
                 there = {moves[verb] for moves in SCHEDULE_MOVES.values() if verb in moves}
                 return Answer.ALREADY if row.state in there else Answer.IMPOSSIBLE
@@ -188,8 +192,8 @@ class ScheduleVerbs(Ground):
         rows = await self._fetch(f"select {SCHEDULE} from duly_schedule where name = $1", name)
         return schedule_of(rows[0]) if rows else None
 
-    async def schedules(self) -> list[ScheduleRow]:
-        rows = await self._fetch(f"select {SCHEDULE} from duly_schedule order by name")
+    async def schedules(self, where: ScheduleFilter = EVERY_SCHEDULE) -> list[ScheduleRow]:
+        rows = await self._fetch(SCHEDULES, where.tenant)
         return [schedule_of(row) for row in rows]
 
     async def backlogs(self, name: str) -> list[Backlog]:
@@ -308,6 +312,11 @@ def _stopped(
         row, state=state, next_fire=None, reason=reason, by=by, changed_at=now
     )
 
+
+SCHEDULES = f"""
+select {SCHEDULE} from duly_schedule
+where $1::text is null or coalesce(definition::json ->> 'tenant', '') = $1 order by name
+"""
 
 LOCK = f"""
 select {SCHEDULE} from duly_schedule where name = any($1::text[]) order by name for update

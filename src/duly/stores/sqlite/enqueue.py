@@ -24,13 +24,13 @@ CHUNKS = (64, 16, 4, 1)
 
 _LEAN = "insert into duly_run (id, task, args, queue, priority, origin, enqueued_at) values "
 _FULL = """insert into duly_run (id, task, args, queue, priority, origin, enqueued_at, key, run_at,
-    expires_at, limit_key, max, schedule, due, window_start, parent, asked_by) values """
+    expires_at, limit_key, max, schedule, due, window_start, parent, asked_by, tenant) values """
 _READY = """insert into duly_ready (queue, priority, id, task, epoch, failures, deaths, ready_at,
     expires_at) values """
 _ONCE = " on conflict (id) do nothing"
 
 INSERT_LEAN = {size: _LEAN + marks(size, 7) + _ONCE for size in CHUNKS}
-INSERT_FULL = {size: _FULL + marks(size, 17) + _ONCE for size in CHUNKS}
+INSERT_FULL = {size: _FULL + marks(size, 18) + _ONCE for size in CHUNKS}
 INSERT_READY = {
     size: _READY + ",".join(["(?,?,?,?,0,0,0,?,?)"] * size) for size in CHUNKS
 }  # of runs that were never claimed and have no limit
@@ -64,6 +64,7 @@ def _is_lean(run: NewRun) -> bool:
         and run.run_at is None
         and run.window_start is None
         and run.limit == 0
+        and not run.tenant
     )
 
 
@@ -99,12 +100,19 @@ def _insert_identities(tx: Tx, runs: Sequence[NewRun], at: int) -> int:
         tx.conn.execute(INSERT_LEAN[len(runs)], values)
     else:
         for run in runs:
-            values += _identity(run, at)
+            values += _identity(tx, run, at)
         tx.conn.execute(INSERT_FULL[len(runs)], values)
     return tx.conn.changes()
 
 
-def _identity(run: NewRun, at: int) -> tuple[Any, ...]:
+def tenant_of(tx: Tx, run: bytes) -> str | None:
+    """Return whose a run is; None when it is not known."""
+    found: str | None = tx.value("select tenant from duly_run where id = ?", run)
+    return found
+
+
+def _identity(tx: Tx, run: NewRun, at: int) -> tuple[Any, ...]:
+    inherited = None if run.parent is None else tenant_of(tx, run.parent.bytes)
     return (
         run.id.bytes,
         run.task,
@@ -123,6 +131,7 @@ def _identity(run: NewRun, at: int) -> tuple[Any, ...]:
         micros_or_none(run.window_start),
         run.parent.bytes if run.parent else None,
         run.asked_by,
+        run.tenant if inherited is None else inherited,
     )
 
 
@@ -165,7 +174,7 @@ def enqueue_one(tx: Tx, new: NewRun, now: datetime) -> Enqueued:
 def insert(tx: Tx, new: NewRun, now: datetime) -> None:
     """Write the identity and the moving part of a run that is not known."""
     run, at = new.id.bytes, micros(now)
-    tx.conn.execute(INSERT_FULL[1], _identity(new, at))
+    tx.conn.execute(INSERT_FULL[1], _identity(tx, new, at))
     if new.limit_key is not None:
         tx.do(
             "insert into duly_limit (key, max) values (?, ?)"

@@ -27,10 +27,18 @@ from duly.core.ledger import Decided, Facts, decide
 from duly.core.states import EffectState, EffectVerb
 from duly.core.steps import of_effect
 from duly.stores.sqlite.breaking import rouse_missed
+from duly.stores.sqlite.enqueue import tenant_of
 from duly.stores.sqlite.fleet import instance
 from duly.stores.sqlite.housekeeping import close_incident, open_incident
 from duly.stores.sqlite.moves import wake
-from duly.stores.sqlite.rows import instant, instant_or_none, micros, micros_or_none, uuid_of
+from duly.stores.sqlite.rows import (
+    instant,
+    instant_or_none,
+    marks,
+    micros,
+    micros_or_none,
+    uuid_of,
+)
 from duly.stores.sqlite.tx import Row, Tx
 from duly.stores.sqlite.waits import wake_missed
 
@@ -38,7 +46,7 @@ SWEPT = "its sender died, or lost its run, before it said what came of it"
 RESTORED = "the store was restored: writes may be missing"
 
 _EFFECT = """task, name, key, state, intent, run, boot, epoch, intended_at, deadline, keep_until,
-    settled_at, receipt, by, why"""
+    settled_at, receipt, by, why, tenant"""
 _LINE = "task, name, key, intent, verb, by, why, at, receipt, accepted_double"
 _AT = "where task = ? and name = ? and key = ?"
 
@@ -60,8 +68,9 @@ def _post_one(tx: Tx, entry: Entry, now: datetime) -> Posted:
 
 def _facts(tx: Tx, row: Effect | None, entry: Entry, now: datetime) -> Facts:
     fenced = not isinstance(entry, Intend) or _holds(tx, entry.author)
+    tenant = (tenant_of(tx, entry.author.run.bytes) if isinstance(entry, Intend) else None) or ""
     if row is None:
-        return Facts(now, fenced)
+        return Facts(now, fenced, tenant=tenant)
     author = instance(tx, row.author.boot.bytes)
     good = (
         author is not None
@@ -69,7 +78,8 @@ def _facts(tx: Tx, row: Effect | None, entry: Entry, now: datetime) -> Facts:
         and author.lease_until is not None
         and author.lease_until > now
     )
-    return Facts(now, fenced, good and _holds(tx, row.author), proven_gone(author))
+    holds, gone = good and _holds(tx, row.author), proven_gone(author)
+    return Facts(now, fenced, holds, gone, tenant=tenant)
 
 
 def _holds(tx: Tx, author: Author) -> bool:
@@ -103,7 +113,7 @@ def _put(tx: Tx, address: Address, before: Effect | None, after: Effect | None) 
 
 def _insert(tx: Tx, row: Effect) -> None:
     tx.do(
-        f"insert or replace into duly_effect ({_EFFECT}) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        f"insert or replace into duly_effect ({_EFFECT}) values ({marks(16)})",
         *_place(row.address),
         row.state.value,
         row.intent.bytes,
@@ -117,6 +127,7 @@ def _insert(tx: Tx, row: Effect) -> None:
         row.receipt,
         row.by,
         row.why,
+        row.tenant,
     )
 
 
@@ -187,11 +198,17 @@ def effect(tx: Tx, address: Address) -> Effect | None:
 
 def effects(tx: Tx, where: EffectFilter) -> list[Effect]:
     """Return rows, newest intents first; see `Store.effects`."""
-    wanted = {"task": where.task, "run": where.run and where.run.bytes}
+    wanted = {
+        "task": where.task,
+        "run": where.run and where.run.bytes,
+        "tenant": where.tenant,
+    }
     tests = [f"{column} = ?" for column, value in wanted.items() if value is not None]
     values = [value for value in wanted.values() if value is not None]
     if where.state is not None:  # by its name, which the small indexes of rare states go by
         tests.append(f"state = '{where.state.value}'")
+    if where.tenant:  # so that the index of those rows that have one can serve
+        tests.append("tenant <> ''")
     which = f"where {' and '.join(tests)}" if tests else ""
     newest = "order by intended_at desc, intent desc limit ?"
     return effect_rows(tx, f"{which} {newest}", *values, where.limit)
@@ -238,6 +255,7 @@ def _effect(row: Row) -> Effect:
         receipt=row[12],
         by=row[13],
         why=row[14],
+        tenant=row[15],
     )
 
 

@@ -187,12 +187,15 @@ def move(
     by: str,
     reason: str,
     new_id: NewId,
+    revision: int | None = None,
     now: datetime | None,
 ) -> Answer:
     """Pause, resume, retire …; see `Store.move`."""
     at, row = tx.now(now), get(tx, name)
     if row is None:
         return Answer.UNKNOWN
+    if revision not in (None, row.revision):
+        return Answer.STALE
     if verb not in SCHEDULE_MOVES[row.state]:
         there = {moves[verb] for moves in SCHEDULE_MOVES.values() if verb in moves}
         return Answer.ALREADY if row.state in there else Answer.IMPOSSIBLE

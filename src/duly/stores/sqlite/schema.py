@@ -15,7 +15,7 @@ from duly.errors import StoreMismatch
 from duly.stores.sqlite.border import never_migrated
 from duly.stores.sqlite.tx import Tx
 
-SERVES = {1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 9: 1}
+SERVES = {number: 1 for number in range(1, 9)}
 """For each schema, the oldest schema whose code can still work on it."""
 
 _META = """create table duly_meta (name text primary key, value any) strict, without rowid;

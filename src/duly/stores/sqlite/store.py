@@ -20,7 +20,7 @@ from duly.core.effects import Address, Effect, EffectFilter, Entry, Line, Posted
 from duly.core.fleet import Claim, Horizon, Incident, Instance, Proof, Renewal, TakenOver
 from duly.core.outbox import Message, Outgoing
 from duly.core.runs import Answer, Ending, Enqueued, NewRun, RunFilter, RunView
-from duly.core.schedules import Backlog, Declared, Definition, ScheduleRow
+from duly.core.schedules import Backlog, Declared, Definition, ScheduleFilter, ScheduleRow
 from duly.core.states import ScheduleVerb
 from duly.core.steps import Event, Memory, Note
 from duly.core.verdicts import VerdictRange
@@ -28,6 +28,7 @@ from duly.stores.base import (
     AT_ONCE,
     DEFAULT_GRACE,
     DEFAULT_LEASE,
+    EVERY_SCHEDULE,
     Filled,
     Fired,
     LeaseLine,
@@ -390,10 +391,13 @@ class SqliteStore(_Lasting, OutsideVerbs):
         by: str,
         reason: str,
         new_id: NewId,
+        revision: int | None = None,
         now: datetime | None = None,
     ) -> Answer:
         return await self._write(
-            lambda tx: schedules.move(tx, name, verb, by=by, reason=reason, new_id=new_id, now=now)
+            lambda tx: schedules.move(
+                tx, name, verb, by=by, reason=reason, new_id=new_id, revision=revision, now=now
+            )
         )
 
     async def fire(self, *, new_id: NewId, limit: int = 500, now: datetime | None = None) -> Fired:
@@ -405,8 +409,8 @@ class SqliteStore(_Lasting, OutsideVerbs):
     async def schedule(self, name: str) -> ScheduleRow | None:
         return await self._read(lambda tx: timetable.get(tx, name))
 
-    async def schedules(self) -> list[ScheduleRow]:
-        return await self._read(lambda tx: timetable.read_schedules(tx, "order by name"))
+    async def schedules(self, where: ScheduleFilter = EVERY_SCHEDULE) -> list[ScheduleRow]:
+        return await self._read(lambda tx: timetable.of_tenant(tx, where.tenant))
 
     async def backlogs(self, name: str) -> list[Backlog]:
         which = "where b.schedule = ? order by b.after"

@@ -56,6 +56,12 @@ def read_schedules(tx: Tx, which: str, *values: Any) -> list[ScheduleRow]:
     return [_schedule(row) for row in rows]
 
 
+def of_tenant(tx: Tx, tenant: str | None) -> list[ScheduleRow]:
+    """Return schedules by name: of a tenant, or all; see `Store.schedules`."""
+    whose = "coalesce(definition ->> 'tenant', '')"
+    return read_schedules(tx, f"where ?1 is null or {whose} = ?1 order by name", tenant)
+
+
 def put(tx: Tx, row: ScheduleRow) -> None:
     """Write a schedule as it stands now."""
     tx.do(

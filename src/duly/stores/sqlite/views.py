@@ -16,7 +16,7 @@ from duly.stores.sqlite.rows import instant, instant_or_none, uuid_of, uuid_or_n
 from duly.stores.sqlite.tx import Row, Tx
 
 IDENTITY = """id, task, args, queue, priority, origin, key, run_at, expires_at, limit_key, max,
-    schedule, due, window_start, parent, asked_by"""
+    schedule, due, window_start, parent, asked_by, tenant"""
 PROGRESS = "p.done, p.total, p.note, p.published, p.effects, p.at"
 
 _COLUMNS = f"""r.id, r.task, r.queue, r.priority, r.args, r.origin, r.key, r.schedule, r.due,
@@ -28,7 +28,7 @@ _COLUMNS = f"""r.id, r.task, r.queue, r.priority, r.args, r.origin, r.key, r.sch
     coalesce(e.deaths, h.deaths, l.deaths, y.deaths),
     coalesce(e.reason, l.reason), l.wake_at, coalesce(e.boot, h.boot),
     coalesce(e.started_at, h.claimed_at), e.ended_at, e.result, e.error, h.cancel,
-    r.asked_by, r.parent, {PROGRESS}"""
+    r.asked_by, r.parent, r.tenant, {PROGRESS}"""
 _JOINS = """duly_run r
     left join duly_ended e on e.id = r.id
     left join duly_held h on h.id = r.id
@@ -70,10 +70,13 @@ def run_views(tx: Tx, where: RunFilter) -> list[RunView]:
             tests.append(_RARE[place])
         if place in (Place.LATER, Place.ENDED):
             values.append(where.state.value)
-    for column, wanted in (("task", where.task), ("schedule", where.schedule)):
+    filters = {"task": where.task, "schedule": where.schedule, "tenant": where.tenant}
+    for column, wanted in filters.items():
         if wanted is not None:
             tests.append(f"r.{column} = ?")
             values.append(wanted)
+    if where.tenant:  # so that the index of those runs that have one can serve
+        tests.append("r.tenant <> ''")
     if where.before is not None:
         tests.append("r.id < ?")
         values.append(where.before.bytes)
@@ -138,6 +141,7 @@ def asked_run(row: Row) -> NewRun:
         window_start=instant_or_none(row[13]),
         parent=uuid_or_none(row[14]),
         asked_by=row[15],
+        tenant=row[16],
     )
 
 
@@ -179,6 +183,7 @@ def _view(row: Row, attempts: tuple[Attempt, ...]) -> RunView:
         cancel_requested=row[23],
         asked_by=row[24],
         parent=uuid_or_none(row[25]),
-        progress=progress_of(row[26:]),
+        tenant=row[26],
+        progress=progress_of(row[27:]),
         attempts=attempts,
     )
