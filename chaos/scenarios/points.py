@@ -27,7 +27,6 @@ from chaos.scenarios.iteration import judge_sink
 from chaos.trial import Trial, trial_of
 from chaos.waiting import pause, until_it
 from duly.core.effects import EffectFilter
-from duly.core.runs import RunFilter
 from duly.core.states import EffectState, RunState
 
 INSTANCES = 4
@@ -213,10 +212,7 @@ async def _settled(trial: Trial) -> None:
 
     async def look() -> bool:
         _refill(trial)
-        parked = await trial.store.runs(RunFilter(state=RunState.PARKED, limit=10_000))
-        poison = [one for one in parked if one.reason == "poison"]
-        for one in poison:
-            await trial.store.unpark(one.id, by="the harness")
+        poison = await trial.let_poison_go()
         counts = await trial.store.counts()
         live = sum(n for state, n in counts.items() if RunState(state) in LIVE)
         rows = await trial.store.schedules()
