@@ -17,7 +17,7 @@ from uuid import UUID
 from duly.core.fleet import Renewal
 from duly.core.runs import Answer
 from duly.errors import StoreUnavailable
-from duly.stores.base import DEFAULT_GRACE, LeaseLine, Standing, WakeUp
+from duly.stores.base import DEFAULT_GRACE, LeaseLine, Signal, Standing, WakeUp
 from duly.stores.memory import MemoryStore
 from simulation.presence import SimPresence
 
@@ -166,6 +166,8 @@ class SimStore:
         def deliver(wake: WakeUp) -> None:
             if not process.lane.alive:
                 return
+            if wake.signal is Signal.INCIDENT:
+                return heard(wake)  # nobody here tells people: no chance is spent on it
             if world.away or world.chance.random() < world.faults.hint_lost:
                 world.met("hint lost")
             else:

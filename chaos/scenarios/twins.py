@@ -91,6 +91,6 @@ async def try_namesakes(place: Place, scale: Scale) -> Report:
             end,
             asked=asked,
             acknowledged=acknowledged,
-            most_incidents=MOST_INCIDENTS + set_aside,
+            most_incidents=MOST_INCIDENTS + rounds + set_aside,  # one for each that was struck
         )
     return report

@@ -318,6 +318,21 @@ def test_what_became_of_an_incident_is_told_once_it_is_over(store: Prepared) -> 
     assert "WHAT BECAME OF IT" in told and "the run 7 succeeded" in told
 
 
+def test_a_person_acknowledges_and_closes_an_incident(store: Prepared) -> None:
+    one = Incident(kind="run.failed", subject="add", severity="critical", summary="so")
+    store.at(lambda to, _: to.open_incident(one))
+    said = store.out("incidents", "ack", "run.failed", "add", "--note", "on it", "--by", "ann")
+    assert said.strip() == "run.failed add: acknowledged"
+    again = store.out("incidents", "ack", "run.failed", "add", "--note", "me too")
+    assert again.strip() == "run.failed add: somebody has it already"
+    listed = store.out("incidents")
+    assert "ACKNOWLEDGED BY" in listed and "ann" in listed and "on it" in listed
+    closed = store.out("incidents", "close", "run.failed", "add", "--note", "done", "--by", "ann")
+    assert closed.strip() == "run.failed add: closed"
+    assert store.json("incidents") == []
+    assert "done (ann)" in store.out("incidents", "--all")
+
+
 # --- mistakes -----------------------------------------------------------------------------------
 
 # What is typed; the exit code; words of the sentence. `RUN` waits for a decision.
@@ -329,6 +344,8 @@ MISTAKES: list[tuple[tuple[str, ...], int, str]] = [
     (("effects", "list", "--run", str(UUID(int=5))), 2, "no run has the id"),
     (("events", "emit", "paid", "--value", "{x"), 2, "expected --value to be JSON"),
     (("events", "emit", "a\nb"), 2, "printable characters"),
+    (("incidents", "ack", "run.failed", "ad", "--note", "x"), 2, "no open incident is called"),
+    (("incidents", "close", "run.failed", "ad", "--note", "x"), 2, "no open incident is called"),
     (("runs", "approve", str(RUN), "go liv"), 1, "of another name than 'go liv'"),
     (("runs", "fork", str(RUN), "--from", "x"), 2, "no step of this run is called 'x'"),
     (("why", "add", "mail"), 2, "no schedule is called 'add mail'"),

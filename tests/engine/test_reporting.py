@@ -310,3 +310,25 @@ async def test_a_quiet_fleet_is_looked_at_seldom_and_a_changed_one_each_minute(
     await bench.past(200)
     swept = sum(one._store.sent.count("sweep") for one in bench.engines)  # type: ignore[attr-defined]
     assert swept >= 2
+
+
+@pytest.mark.parametrize("away_s", [20, 200])
+def test_a_store_that_was_away_for_long_is_told_of_once_it_is_back(away_s: int) -> None:
+    @in_time
+    async def check(bench: Bench) -> None:
+        _, one = await bench.start(Duly("memory://"))
+        _, other = await bench.start(Duly("memory://"))
+        await bench.past(60)
+        one.away = other.away = True
+        await bench.past(away_s)
+        one.away = other.away = False
+        await bench.past(30)
+        found = [each for each in bench.tables.incidents if each.kind == "store.away"]
+        assert len(found) == (1 if away_s > 60 else 0), "the fleet says it once"
+        if found:
+            assert found[0].summary.startswith("the store did not answer for ")
+            assert 150 < int(found[0].evidence["away_s"]) < 260
+            await closed(bench, "store.away")
+
+    check()
+    assert away_s

@@ -36,6 +36,7 @@ SAME_TWICE = frozenset(
     "register renew leave take_over come_back enqueue end cancel unpark revive declare edit"
     " give_back move orphan open_incident close_incident keep emit fork outgoing relayed prove"
     " breaker_calls breaker_tell breaker_move"
+    " acknowledge outlook draw_up arrived"
     " add_key use_key revoke_key note_change settle_change".split()
 )
 """Verbs whose second sending must leave every row as the first did."""

@@ -21,6 +21,7 @@ from duly.stores.memory import MemoryStore
 from duly.stores.memory.tables import Held, Key, Tables
 from tests.stores import planted_breakers as breakers
 from tests.stores import planted_lasting as lasting
+from tests.stores import planted_telling as telling
 from tests.stores.contract import (
     test_ahead,
     test_breakers,
@@ -35,6 +36,7 @@ from tests.stores.contract import (
     test_limits,
     test_outbox,
     test_steps,
+    test_telling,
 )
 from tests.stores.machine import Agreement
 from tests.stores.profiles import stories
@@ -226,6 +228,21 @@ CAUGHT_BY_CONTRACT: list[tuple[type[MemoryStore], Check]] = [
     (breakers.BelievesAnyProbe, test_breakers.test_only_the_leased_probe_closes_it),
     (breakers.ClosesInSilence, test_breakers.test_whoever_waits_goes_on_when_it_closes),
     (breakers.TellsNobody, test_breakers.test_an_incident_lasts_from_the_opening_to_the_closing),
+    (
+        telling.TellsWithoutOutbox,
+        test_telling.test_a_notice_waits_until_it_arrived_and_never_changes_once_sealed,
+    ),
+    (telling.MarksNothing, test_telling.test_a_channel_is_told_what_opens_and_closes_once_each),
+    (telling.LetsEverybodyTell, test_telling.test_one_boot_tells_a_channel_until_its_lease_ends),
+    (
+        telling.ChangesWhatIsSealed,
+        test_telling.test_a_notice_waits_until_it_arrived_and_never_changes_once_sealed,
+    ),
+    (telling.TrustsTheOrderOfCommits, test_telling.test_what_is_committed_late_is_told),
+    (
+        telling.RemindsForEver,
+        test_telling.test_reminders_are_of_what_is_open_and_acknowledged_by_nobody,
+    ),
 ]
 
 

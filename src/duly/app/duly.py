@@ -29,6 +29,7 @@ from duly.app.declaring import (
     split_options,
     zone_of,
 )
+from duly.app.notifying import NotifyOptions, Told, declare_channel
 from duly.app.supervising import Supervised, declare
 from duly.app.tasks import DeclaredTask
 from duly.app.wiring import make_store
@@ -46,7 +47,7 @@ from duly.engine import Gate, HostProcesses, SystemClock
 from duly.engine.turning import EVERY
 from duly.errors import InvalidValue, Refused, UsageError
 from duly.events import Bus
-from duly.outbound.base import Destination
+from duly.outbound.base import Channel, Destination
 from duly.stores.base import Standing, Store
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Duly:
         self.definitions: dict[str, Definition] = {}
         self.bindings: dict[str, Binding] = {}
         self.supervised: dict[str, Supervised] = {}
+        self.channels: dict[str, Told] = {}
         self.health: Callable[[], Health] = lambda: Health(True, False, "starting")
         self._given: dict[str, object] = dict(settings or {})
         if store is not None:
@@ -215,6 +217,16 @@ class Duly:
             return fn
 
         return chosen if fn is None else chosen(fn)
+
+    def notify(self, channel: Channel, **agreed: Unpack[NotifyOptions]) -> None:
+        """Tell people of incidents by a channel, from every instance, once for the whole fleet.
+
+        `quiet=("22:00", "07:00")` lets only what is critical through; `digest_at="08:00"` sums up
+        once a day; both in `zone`. `remind` are growing gaps, after which what is open is told
+        again unless somebody acknowledged it; news within `gather` goes together. Raises
+        `InvalidValue`, or `UsageError` for a name that is taken.
+        """
+        declare_channel(self.channels, channel, agreed)
 
     async def emit(self, name: str, value: Any = None, *, by: str = "") -> Answer:
         """Say that something happened, once; runs that wait for it go on. Again: `already`."""

@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from duly import events
 from duly.app.binding import checks, make_relays
+from duly.app.notifying import make_notifiers
 from duly.app.supervising import attach, part
 from duly.app.wiring import make_ports
 from duly.core.fleet import Health, Incident
@@ -63,9 +65,16 @@ async def work(app: Duly, *, queues: tuple[str, ...] | None = None) -> int:
             app.store, make_plan(app, queues, resources), ports=make_ports(app.clock), bus=app.bus
         )
         stack.callback(serve_probes(app, engine))
-        for relay in make_relays(app, lambda: engine.boot):
+
+        def boot() -> UUID:
+            return engine.boot
+
+        for relay in make_relays(app, boot):
             engine.beside.append(relay)
             stack.push_async_callback(relay.stop)
+        for notifier in make_notifiers(app, boot):
+            engine.beside.append(notifier)
+            stack.push_async_callback(notifier.stop)
         tripping, app.health = attach(app, engine), lambda: health(engine)
         code = await _run(engine)
         await part(app, tripping, code)

@@ -1,12 +1,16 @@
 """Verbs on the fleet: who is there, what a person should know, how much stands where.
 
-Only looks, one statement each; nothing here changes what an instance does.
+One statement each. But for acknowledging and closing an incident they only look, and nothing here
+changes what an instance does.
 """
 
 from __future__ import annotations
 
+from duly import events
 from duly.client.ground import Ground
 from duly.core.fleet import Incident, Instance
+from duly.core.runs import Answer
+from duly.core.telling import ChannelStanding
 
 
 class FleetVerbs(Ground):
@@ -23,3 +27,25 @@ class FleetVerbs(Ground):
     async def counts(self) -> dict[str, int]:
         """Return how many runs stand in each state."""
         return await self._store.counts()
+
+    async def acknowledge(self, kind: str, subject: str, *, by: str, note: str = "") -> Answer:
+        """Say who deals with an open incident; nobody is reminded of it any more.
+
+        `already` when somebody did; `unknown` when none of this kind and subject is open.
+        """
+        answer = await self._store.acknowledge(kind, subject, by=by, note=note)
+        if answer is Answer.DONE:
+            self._bus.emit(events.IncidentAcknowledged(kind=kind, subject=subject, by=by))
+        return answer
+
+    async def close_incident(self, kind: str, subject: str, *, by: str, note: str = "") -> bool:
+        """Close an open incident that a person has dealt with; False when none is open."""
+        said = f"{note} ({by})" if note else by
+        closed = await self._store.close_incident(kind, subject, note=said)
+        if closed:
+            self._bus.emit(events.IncidentClosed(kind=kind, subject=subject))
+        return closed
+
+    async def channels(self) -> list[ChannelStanding]:
+        """Return how every channel stands by which people are told, by name."""
+        return await self._store.channels()

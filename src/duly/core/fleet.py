@@ -116,7 +116,11 @@ class Horizon(msgspec.Struct, frozen=True):
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a person should know. One is open per (kind, subject) at most."""
+    """Something a person should know. One is open per (kind, subject) at most.
+
+    The store gives it its `id`. `owner` is the application it concerns, where that is known.
+    Once acknowledged, by whom and with which note, nobody is reminded of it any more.
+    """
 
     kind: str
     subject: str
@@ -125,6 +129,11 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: datetime | None = None
     closed_at: datetime | None = None
     evidence: dict[str, str] = msgspec.field(default_factory=dict)
+    id: int | None = None
+    owner: str = ""
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    acknowledged_note: str | None = None
 
 
 class Health(msgspec.Struct, frozen=True):

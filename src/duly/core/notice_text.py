@@ -171,10 +171,10 @@ def _incident(item: Item, at: datetime, info: tzinfo) -> Paragraph:
     one = item.incident
     name = f"{one_line(one.kind, MOST_NAME)} {one_line(one.subject, MOST_NAME)}"
     lines = [one_line(one.summary, MOST_WORDS), *_times(one, at, info)]
-    if owner := one_line(getattr(one, "owner", ""), MOST_NAME):
+    if owner := one_line(one.owner, MOST_NAME):
         lines.append(f"owner: {owner}")
-    if person := getattr(one, "acknowledged_by", None):
-        lines.append(f"acknowledged by: {one_line(person, MOST_NAME)}")
+    if one.acknowledged_by:
+        lines.append(f"acknowledged by: {one_line(one.acknowledged_by, MOST_NAME)}")
     lines += _evidence(one)
     if item.told is not Told.CLOSED:
         lines += [f"what helps: {helps_with(one)}", f"seen it: {acknowledges(one)}"]

@@ -186,6 +186,7 @@ class Engine:
         self.almanac.on_cancel(self._cancel_asked)
         self.almanac.concerned = self.announcing.fleet_news
         self.watching.took = self.reporting.took
+        self.telling.came_back = self.reporting.came_back
         self.claiming.began = self.announcing.began_to_hold
 
     # --- life -----------------------------------------------------------------------------

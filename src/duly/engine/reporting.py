@@ -5,6 +5,7 @@
     run.changed      a run is parked, because its steps no longer fit its code
     run.approval     a run waits for a person's decision
     run.interrupted  a process ended in the middle of work; closed when that work has ended
+    store.away       the store did not answer for over a minute; told once it is back
     host.rhythm      a host ends its processes regularly, and will meet a run that is due
 
 A hundred failures of one task are one incident. Reports are written behind the work, never in
@@ -26,7 +27,7 @@ from duly.core.clock import Clock
 from duly.core.fleet import Incident, Instance, InstanceState, Proof, TakenOver
 from duly.core.lifetimes import Life, Upcoming, collisions, rhythms
 from duly.core.runs import Ending, RunFilter, RunView
-from duly.core.spoken import last_line
+from duly.core.spoken import last_line, length_text
 from duly.core.states import ENDS, RunState, RunVerb, ScheduleState
 from duly.core.steps import APPROVAL, approval
 from duly.engine.attempts import HANDED_BACK
@@ -40,6 +41,10 @@ from duly.stores.base import Store
 
 FAILED, POISON, REFORM = "run.failed", "run.poison", "run.changed"
 ASKED, INTERRUPTED, RHYTHM = "run.approval", "run.interrupted", "host.rhythm"
+AWAY = "store.away"
+
+AWAY_S = 60.0
+"""How long a store may be away before a person is told of it afterwards."""
 
 EVERY_S = 60.0
 CALM = 10
@@ -89,6 +94,7 @@ class Reporting:
                     subject=one.task,
                     severity="critical",
                     summary=f"{one.task} failed for good: {last_line(ending.error)}",
+                    owner=self._owner,
                     evidence={"run": run, "task": one.task, "error": last_line(ending.error)},
                 )
             )
@@ -112,6 +118,21 @@ class Reporting:
         if taken.ready:
             told = proof.told(cause)
             self._later(INTERRUPTED, taken.boot, lambda: self._cut(taken.boot, told, taken.ready))
+
+    def came_back(self, away_s: float) -> None:
+        """The store answers again; what it could not be told before, it is told now."""
+        if away_s < AWAY_S:
+            return
+        self._report(
+            Incident(
+                kind=AWAY,
+                subject="store",
+                severity="critical",
+                summary=f"the store did not answer for {length_text(timedelta(seconds=away_s))}",
+                owner=self._owner,
+                evidence={"away_s": f"{away_s:.0f}"},
+            )
+        )
 
     async def leaving(self, boot: UUID, name: str) -> None:
         """This instance stops, and handed work back that had begun."""
@@ -233,6 +254,12 @@ class Reporting:
                 return f"the run {one.id} succeeded"
         return None
 
+    async def _answers(self, incident: Incident) -> str | None:
+        """The whole fleet says it within a minute, and is heard once."""
+        now = await self._store.clock()
+        over = incident.opened_at is not None and now - incident.opened_at >= timedelta(minutes=1)
+        return "it answers again" if over else None
+
     async def _unparked(self, incident: Incident) -> str | None:
         run, _, name = incident.subject.partition(" ")
         view = await self._store.run(UUID(run))
@@ -298,6 +325,7 @@ _OVER: Mapping[str, Callable[[Reporting, Incident], Awaitable[str | None]]] = {
     REFORM: Reporting._unparked,
     ASKED: Reporting._unparked,
     INTERRUPTED: Reporting._resumed,
+    AWAY: Reporting._answers,
     TRIPPED: lambda self, one: quiet_since(self._store, one),
     FAILING: lambda self, one: left_behind(self._store, one),
 }

@@ -7,7 +7,7 @@ protocols. Events that nobody wants are never built.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from duly import events
@@ -29,6 +29,7 @@ class Telling:
         self._bus, self._clock = bus, clock
         self._away_since: float | None = None
         self._started: dict[UUID, float] = {}
+        self.came_back: Callable[[float], None] = lambda away_s: None
 
     # --- runs -----------------------------------------------------------------------------
 
@@ -127,6 +128,7 @@ class Telling:
             away = self._clock.monotonic() - self._away_since
             self._away_since = None
             self._bus.emit(events.StoreBack(away_s=away))
+            self.came_back(away)
 
     def missed(self, loop: str, deadline_s: float, stack: str) -> None:
         """A turn of a loop takes longer than it may."""

@@ -21,6 +21,9 @@ from duly.events.breaking import (
 )
 from duly.events.bus import Bus, Subscriber
 from duly.events.house import (
+    ChannelAway,
+    ChannelBack,
+    IncidentAcknowledged,
     IncidentClosed,
     IncidentOpened,
     InstanceDeclaredDead,
@@ -33,6 +36,7 @@ from duly.events.house import (
     LoopGaveUp,
     LoopLingered,
     LoopMissedDeadline,
+    NoticeSent,
     StoreAway,
     StoreBack,
     StorePruned,
@@ -113,6 +117,8 @@ __all__ = [
     "BreakerTripped",
     "Bus",
     "CallAnswered",
+    "ChannelAway",
+    "ChannelBack",
     "ClaimUnanswered",
     "EffectConfirmed",
     "EffectContradicted",
@@ -124,6 +130,7 @@ __all__ = [
     "EventDoc",
     "EventEmitted",
     "FieldDoc",
+    "IncidentAcknowledged",
     "IncidentClosed",
     "IncidentOpened",
     "InstanceDeclaredDead",
@@ -137,6 +144,7 @@ __all__ = [
     "LoopGaveUp",
     "LoopLingered",
     "LoopMissedDeadline",
+    "NoticeSent",
     "OutboxRelayed",
     "RelayAway",
     "RelayBack",

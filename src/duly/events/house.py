@@ -150,3 +150,41 @@ class IncidentClosed(Event, frozen=True, kw_only=True, gc=False):
 
     kind: str
     subject: str
+
+
+@event("incident.acknowledged", Level.INFO)
+class IncidentAcknowledged(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody deals with an incident: nobody is reminded of it any more."""
+
+    kind: str
+    subject: str
+    by: str
+
+
+# --- telling people -------------------------------------------------------------------------
+
+
+@event("notice.sent", Level.INFO)
+class NoticeSent(Event, frozen=True, kw_only=True, gc=False):
+    """A channel took a notice; `incidents` are all it tells of."""
+
+    channel: str
+    kind: str
+    notice: UUID
+    incidents: int
+
+
+@event("channel.away", Level.WARNING)
+class ChannelAway(Event, frozen=True, kw_only=True, gc=False):
+    """A channel takes no notices. Told once, until it is back."""
+
+    channel: str
+    reason: str
+
+
+@event("channel.back", Level.INFO)
+class ChannelBack(Event, frozen=True, kw_only=True, gc=False):
+    """A channel takes notices again."""
+
+    channel: str
+    away_s: float

@@ -19,6 +19,7 @@ from duly.core.faults import Fault
 from duly.errors import DulyError, EnvironmentFailure, InvalidValue, NotPerformed, UsageError
 
 if TYPE_CHECKING:
+    from duly.core.notices import Notice
     from duly.core.outbox import Message
 
 SHOWN = 300
@@ -56,6 +57,23 @@ class Destination(Protocol):
 
     async def close(self) -> None:
         """Disconnect. Never raises; a later `open` or `send` connects anew."""
+        ...
+
+
+class Channel(Protocol):
+    """Where people are told. It keeps nothing between two notices."""
+
+    @property
+    def name(self) -> str:
+        """Say which channel this is; unique within an application."""
+        ...
+
+    async def send(self, notice: Notice) -> None:
+        """Deliver a notice, under its own id, so that a copy can be known for one.
+
+        Returns once it was taken. Raises `DestinationUnavailable` when it was not, or may not have
+        been; `DestinationRefused` when trying again can hardly help.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ What holds for all of them:
 
 `memory.py` is the model: every other store must agree with it after any sequence of verbs.
 What outlasts an attempt (steps, messages, events, effects) is in `lasting.py`, breakers are in
-`breaking.py`; all this holds there alike.
+`breaking.py`, notices in `telling.py`; all this holds there alike.
 A run is looked for in `ready`, `held`, `later`, `ended` with fresh snapshots until one hits,
 because it may move between two looks.
 """
@@ -43,6 +43,7 @@ from duly.stores.lasting import Lasting
 from duly.stores.presence import DEFAULT_GRACE as DEFAULT_GRACE
 from duly.stores.presence import LeaseLine as LeaseLine
 from duly.stores.presence import Presence as Presence
+from duly.stores.telling import Telling
 
 AT_ONCE = timedelta(0)
 EVERY_SCHEDULE = ScheduleFilter()
@@ -82,6 +83,7 @@ class Signal(StrEnum):
     WOKEN = "woken"  # whose time came is ready; detail: the next instant, as ISO text, or empty
     OUT = "out"  # messages wait to be relayed; detail: their topic
     BREAKER = "breaker"  # what may pass, or what counts, moved; detail: the breaker's name
+    INCIDENT = "incident"  # one opened or closed
     EMPTY = "empty"  # somebody claimed all that was ready; whoever was about to, need not
 
 
@@ -104,6 +106,7 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     lines: int = 0  # of the audit of effects that are open again
     breakers: int = 0  # targets nothing is known against, old changes, who told of them
     limits: int = 0  # of which no run is known any more
+    notices: int = 0
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -114,7 +117,7 @@ class Retention(msgspec.Struct, frozen=True):
     keys: timedelta = timedelta(days=400)
 
 
-class Store(Lasting, Breaking, Access, Protocol):
+class Store(Lasting, Breaking, Telling, Access, Protocol):
     """What is remembered. One object per process; verbs may be called from one event loop."""
 
     name: str  # for people: the URL without secrets

@@ -7,7 +7,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from msgspec import structs
 
+from duly.core.telling import Drawn
 from tests.server.api.shop import Caller, make_shop, served, with_roles
 
 DAILY: dict[str, Any] = {"task": "add", "args": {"a": 1}, "cron": "0 6 * * *", "reason": "so"}
@@ -211,6 +213,43 @@ async def test_incidents_are_closed_with_a_reason(api: Caller) -> None:
     assert done.body == {"outcome": "done"}
     [kept] = (await api.call("GET", "/api/v1/incidents?every=true")).body["items"]
     assert kept["evidence"]["closed"].startswith("mended (key operator")
+
+
+async def test_incidents_are_acknowledged_once_and_audited(api: Caller) -> None:
+    from duly.core.fleet import Incident
+
+    one = Incident(kind="run.failed", subject="add", severity="warning", summary="so", owner="shop")
+    await api.app.store.open_incident(one)
+    path, ack = "/api/v1/incidents/acknowledge", {"kind": "run.failed", "subject": "add"}
+    wrong = await api.call("POST", path, body={**ack, "subject": "ad", "reason": "on it"})
+    assert (wrong.status, wrong.body["nearest"]) == (404, "run.failed add")
+    for outcome in ("done", "already"):
+        said = await api.call("POST", path, key="operator", body={**ack, "reason": "on it"})
+        assert said.body == {"outcome": outcome}
+    [kept] = (await api.call("GET", "/api/v1/incidents")).body["items"]
+    assert kept["acknowledged_by"].startswith("key operator")
+    assert (kept["acknowledged_note"], kept["owner"]) == ("on it", "shop")
+    lines = (await api.call("GET", "/api/v1/audit")).body["items"]
+    assert [row["action"] for row in lines[:2]] == ["incidents.acknowledge"] * 2
+
+
+async def test_how_channels_stand_is_told_to_who_may_look(api: Caller) -> None:
+    store, boot = api.app.store, api.app.clock.new_id()
+    out = await store.outlook(boot, "mail")
+    assert out is not None
+    state = structs.replace(out.state, failing_since=out.now, why="no route")
+    await store.draw_up(boot, Drawn(channel="mail", state=state))
+    await store.outlook(boot, "chat")
+    for key, status in ((None, 401), ("viewer", 200)):
+        said = await api.call("GET", "/readyz?verbose", key=key)
+        assert said.status == status
+    lines = said.body.splitlines()
+    assert lines[:2] == ["ok", "channel chat: ok"]
+    assert lines[2].startswith("channel mail: failing since 20")
+    assert lines[2].endswith(": no route; 0 notices and 0 incidents wait")
+    for path in ("/readyz", "/readyz?other=1"):
+        plain = await api.call("GET", path, key=None)
+        assert (plain.status, plain.body) == (200, "ok\n")
 
 
 @pytest.mark.parametrize("prefix", ["", "/duly"])

@@ -52,6 +52,7 @@ WHO_MAY = {
     ("POST", "/api/v1/effects/{task}/{name}/{key}/resolve"): OPERATORS,
     ("GET", "/api/v1/incidents"): EVERYONE,
     ("POST", "/api/v1/incidents/close"): OPERATORS,
+    ("POST", "/api/v1/incidents/acknowledge"): OPERATORS,
     ("GET", "/api/v1/breakers"): EVERYONE,
     ("GET", "/api/v1/breakers/{breaker}"): EVERYONE,
     ("POST", "/api/v1/breakers/{breaker}/force-open"): OPERATORS,

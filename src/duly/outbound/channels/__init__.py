@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from duly.outbound.channels.base import Channel, ComeBackLater
+from duly.outbound.base import Channel
+from duly.outbound.channels.base import ComeBackLater
 from duly.outbound.channels.making import make_channel, make_channels
 
 __all__ = ["Channel", "ComeBackLater", "make_channel", "make_channels"]

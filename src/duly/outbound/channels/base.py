@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 from uuid import UUID
 
 from duly.core.notices import Notice
@@ -27,19 +26,6 @@ from duly.outbound.base import (
 
 SHORTEST_HIDDEN = 4
 """Texts shorter than this are not struck out of answers: too much else would be."""
-
-
-class Channel(Protocol):
-    """Where notices go."""
-
-    @property
-    def name(self) -> str:
-        """What people call it; no secret is part of it."""
-        ...
-
-    async def send(self, notice: Notice) -> None:
-        """Hand a notice on, or raise `DestinationUnavailable`; `DestinationRefused` for ever."""
-        ...
 
 
 class ComeBackLater(DestinationUnavailable):

@@ -20,8 +20,7 @@ from duly.config.notify import (
 )
 from duly.core.notices import ChannelPlan
 from duly.errors import ConfigError, InvalidValue
-from duly.outbound.base import Unsendable
-from duly.outbound.channels.base import Channel
+from duly.outbound.base import Channel, Unsendable
 from duly.outbound.secrets import Secrets
 
 CALL_DEADLINE_S = 15.0

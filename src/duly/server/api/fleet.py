@@ -1,7 +1,8 @@
 """The fleet as others see it: instances, queues, incidents.
 
-Only looks, but for closing an incident. Closing by hand says that a person has dealt with it; what
-is still wrong opens another.
+Only looks, but for two things said of an incident. Acknowledging says that a person deals with it:
+nobody is reminded of it any more. Closing by hand says that it was dealt with; what is still wrong
+opens another.
 """
 
 from __future__ import annotations
@@ -79,6 +80,10 @@ class IncidentShown(BaseModel):
     opened_at: Shown | None
     closed_at: Shown | None
     evidence: dict[str, str]
+    owner: str
+    acknowledged_at: Shown | None
+    acknowledged_by: str | None
+    acknowledged_note: str | None
 
 
 class IncidentQuery(Paging):
@@ -89,6 +94,14 @@ class IncidentQuery(Paging):
 
 class Closing(Asked):
     """Which incident is dealt with, and how."""
+
+    kind: Annotated[StrictStr, Field(min_length=1, max_length=200)]
+    subject: Annotated[StrictStr, Field(min_length=1, max_length=1000)]
+    reason: Reason
+
+
+class Acknowledging(Asked):
+    """Which incident somebody deals with, and what they say of it."""
 
     kind: Annotated[StrictStr, Field(min_length=1, max_length=200)]
     subject: Annotated[StrictStr, Field(min_length=1, max_length=1000)]
@@ -164,17 +177,35 @@ def _incident(one: Incident) -> str:
 @incidents.post("/close", Right.OPERATE, summary="Close an incident", problems=(404,))
 async def close_incident(desk: AtDesk, said: Closing) -> Changed:
     """Close the open incident of a kind and subject; the reason stays with it."""
-    subject = f"{said.kind} {said.subject}"
-    rows = await desk.client.incidents()
-    mine = [one for one in rows if (one.kind, one.subject) == (said.kind, said.subject)]
-    if not mine:
-        raise UnknownName.of(
-            "open incident", subject, [f"{one.kind} {one.subject}" for one in rows]
-        )
+    subject, mine = await _open_incident(desk, said.kind, said.subject)
     async with desk.changing(
-        "incidents.close", subject, why=said.reason, before=mine[0].evidence, asked=None
+        "incidents.close", subject, why=said.reason, before=mine.evidence, asked=None
     ) as entry:
         note = f"{said.reason} ({desk.caller.by})"
         closed = await desk.books.close_incident(said.kind, said.subject, note=note)
         entry.outcome = "done" if closed else "already"
     return Changed(outcome=entry.outcome)
+
+
+@incidents.post("/acknowledge", Right.OPERATE, summary="Acknowledge an incident", problems=(404,))
+async def acknowledge_incident(desk: AtDesk, said: Acknowledging) -> Changed:
+    """Say that the caller deals with an open incident; who did so first, and why, stays with it."""
+    subject, _ = await _open_incident(desk, said.kind, said.subject)
+    async with desk.changing(
+        "incidents.acknowledge", subject, why=said.reason, asked=None
+    ) as entry:
+        answer = await desk.client.acknowledge(
+            said.kind, said.subject, by=desk.caller.by, note=said.reason
+        )
+        entry.outcome = answer.value
+    return Changed(outcome=entry.outcome)
+
+
+async def _open_incident(desk: AtDesk, kind: str, subject: str) -> tuple[str, Incident]:
+    """Return how an open incident is called, and itself; raises `UnknownName`."""
+    called = f"{kind} {subject}"
+    rows = await desk.client.incidents()
+    mine = next((one for one in rows if (one.kind, one.subject) == (kind, subject)), None)
+    if mine is None:
+        raise UnknownName.of("open incident", called, [f"{one.kind} {one.subject}" for one in rows])
+    return called, mine

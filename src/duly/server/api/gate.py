@@ -33,6 +33,9 @@ from duly.server.api.problems import Problems, answer, impatient, problem_of
 from duly.server.api.targets import MOST_SAID, PREFIX, Targets
 
 OPEN = frozenset({"/livez", "/readyz"})
+VERBOSE = b"verbose"
+"""How `/readyz` is asked for what is told to nobody who is not known."""
+
 KNOWN_GOOD = 1_000
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="duly"'}
 
@@ -55,7 +58,7 @@ class Gate:
             if path.startswith(PREFIX):
                 await self._targets.admit(scope, path)
                 most = MOST_SAID
-            elif path not in OPEN:
+            elif not _is_open(scope):
                 caller = await self._caller(scope)
                 scope["state"] = {**scope.get("state", {}), "caller": caller}
             if scope["method"] in bounds.CHANGING:
@@ -129,6 +132,11 @@ def _path(scope: Scope) -> str:
     """Return the path below wherever the API is mounted."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def _is_open(scope: Scope) -> bool:
+    path = _path(scope)
+    return path in OPEN and not (path == "/readyz" and VERBOSE in scope.get("query_string", b""))
 
 
 def _unauthenticated(said: str) -> Problems:

@@ -1,7 +1,7 @@
 """Health, metrics, and the document that describes the API.
 
 `/livez` says that this process answers, `/readyz` that the store does; both are open, in plain
-text, and tell nothing else. Metrics and the document need a key that may look.
+text, and tell nothing else. `/readyz?verbose`, metrics and the document need a key that may look.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from duly.core.access import Right
+from duly.core.spoken import rfc3339
+from duly.core.telling import ChannelStanding
 from duly.errors import DulyError
-from duly.server.api.desk import AtDesk, Room
+from duly.server.api.desk import AtDesk, Room, authorise
 from duly.server.api.problems import Problems
 
 LONGEST_S = 3.0
@@ -46,13 +48,30 @@ async def livez() -> PlainTextResponse:
     response_class=PlainTextResponse,
 )
 async def readyz(request: Request) -> PlainTextResponse:
-    """Asks the store for its time, and waits three seconds at most."""
+    """Asks the store for its time, and waits three seconds at most.
+
+    With a key that may look, `?verbose` also says how each channel stands by which people are told.
+    """
+    known = getattr(request.state, "caller", None) is not None  # the gate asked for a key
+    verbose = known and "verbose" in request.query_params
+    if verbose:
+        authorise(request, Right.READ, room="incidents", name=None, own=False)
     try:
         async with asyncio.timeout(LONGEST_S):
-            await request.app.state.ground.books().clock()
+            ground = request.app.state.ground
+            await ground.books().clock()
+            channels = await ground.client().channels() if verbose else []
     except (DulyError, TimeoutError):  # why, is told to nobody who is not known
         return PlainTextResponse("the store does not answer\n", 503)
-    return PlainTextResponse("ok\n")
+    return PlainTextResponse("".join(["ok\n", *map(_channel, channels)]))
+
+
+def _channel(one: ChannelStanding) -> str:
+    """How a channel stands, on one line."""
+    waits = f"; {one.waiting} notices and {one.untold} incidents wait"
+    if one.failing_since is None:
+        return f"channel {one.name}: ok{waits if one.waiting or one.untold else ''}\n"
+    return f"channel {one.name}: failing since {rfc3339(one.failing_since)}: {one.why}{waits}\n"
 
 
 @metrics.get(

@@ -288,6 +288,8 @@ class FleetVerbs:
         stale = [one for one in closed if one.closed_at and one.closed_at < at - keep.history]
         for one in stale[:limit]:
             self.t.incidents.remove(one)
+            for key in [key for key in self.t.marks if key[1] == one.id]:
+                del self.t.marks[key]
         return Filled(
             runs=len(old[:limit]),
             keys=keys,
@@ -298,9 +300,13 @@ class FleetVerbs:
             limits=self._prune_limits(limit),
             breakers=self._prune_breakers(at - keep.history, limit),
             lines=self._prune_lines(at - keep.history, limit),
+            notices=self._prune_notices(at - keep.history, limit),
         )
 
     def _prune_breakers(self, before: datetime, limit: int) -> int:
+        raise NotImplementedError
+
+    def _prune_notices(self, before: datetime, limit: int) -> int:
         raise NotImplementedError
 
     def _prune_lines(self, before: datetime, limit: int) -> int:

@@ -21,6 +21,7 @@ from duly.stores.memory.ledger import LedgerVerbs
 from duly.stores.memory.remembering import MemoryVerbs
 from duly.stores.memory.schedules import ScheduleVerbs
 from duly.stores.memory.tables import Tables
+from duly.stores.memory.telling import TellingVerbs
 
 __all__ = ["MemoryStore"]
 
@@ -45,7 +46,15 @@ class _Line:
         """Nothing is held."""
 
 
-class MemoryStore(BreakerVerbs, MemoryVerbs, LedgerVerbs, ScheduleVerbs, FleetVerbs, AccessVerbs):
+class MemoryStore(
+    BreakerVerbs,
+    MemoryVerbs,
+    LedgerVerbs,
+    ScheduleVerbs,
+    TellingVerbs,
+    FleetVerbs,
+    AccessVerbs,
+):
     """`Store` in memory. `clock` gives aware UTC; several stores may share one `tables`."""
 
     name = "memory"

@@ -17,12 +17,14 @@ from duly.core.access import ApiKey, Change
 from duly.core.breakers import BreakerLine, BreakerRow
 from duly.core.effects import Address, Effect, Line
 from duly.core.fleet import Incident, Instance
+from duly.core.notices import Notice
 from duly.core.outbox import Message
 from duly.core.rules import after_death, not_before
 from duly.core.runs import SUSPECT_QUEUE, Attempt, NewRun
 from duly.core.schedules import Backlog, ScheduleRow
 from duly.core.states import RUN_MOVES, RunState, RunVerb, advance
 from duly.core.steps import WAKEABLE, Await, Event, Progress, Step, of_run
+from duly.core.telling import ChannelState, Mark
 from duly.core.verdicts import VerdictRange
 from duly.stores.base import Signal, WakeUp
 
@@ -92,6 +94,14 @@ class Key(msgspec.Struct, frozen=True):
     made_at: datetime
 
 
+class NoticeRow(msgspec.Struct, frozen=True):
+    """A notice that was drawn up. Once it is sealed it does not change."""
+
+    notice: Notice
+    sealed: bool
+    sent_at: datetime | None = None
+
+
 Moving = Later | Ready | Held
 
 
@@ -116,6 +126,10 @@ class Tables:
         self.instances: dict[UUID, Instance] = {}
         self.carries: dict[UUID, dict[str, str]] = {}
         self.incidents: list[Incident] = []
+        self.incidents_opened = 0
+        self.channels: dict[str, ChannelState] = {}
+        self.marks: dict[tuple[str, int], Mark] = {}  # by channel and incident
+        self.notices: dict[UUID, NoticeRow] = {}
         self.steps: dict[UUID, dict[str, Step]] = {}
         self.progress: dict[UUID, Progress] = {}
         self.awaits: dict[UUID, tuple[Await, ...]] = {}
@@ -232,22 +246,30 @@ class Tables:
 
     def open_incident(self, incident: Incident, now: datetime) -> bool:
         """Open an incident unless one of its kind and subject is open."""
-        if self._open_incident(incident.kind, incident.subject) is not None:
+        if self.open_index(incident.kind, incident.subject) is not None:
             return False
-        self.incidents.append(msgspec.structs.replace(incident, opened_at=now, closed_at=None))
+        self.incidents_opened += 1
+        self.incidents.append(
+            msgspec.structs.replace(
+                incident, id=self.incidents_opened, opened_at=now, closed_at=None
+            )
+        )
+        self.tell(Signal.INCIDENT)
         return True
 
     def close_incident(self, kind: str, subject: str, note: str, now: datetime) -> bool:
         """Close the open incident of a kind and subject."""
-        index = self._open_incident(kind, subject)
+        index = self.open_index(kind, subject)
         if index is None:
             return False
         one = self.incidents[index]
         evidence = one.evidence | ({"closed": note} if note else {})
         self.incidents[index] = msgspec.structs.replace(one, closed_at=now, evidence=evidence)
+        self.tell(Signal.INCIDENT)
         return True
 
-    def _open_incident(self, kind: str, subject: str) -> int | None:
+    def open_index(self, kind: str, subject: str) -> int | None:
+        """Return the place of the open incident of a kind and subject, or None."""
         for index, one in enumerate(self.incidents):
             if (one.kind, one.subject) == (kind, subject) and one.closed_at is None:
                 return index
@@ -323,6 +345,11 @@ class Tables:
                 for boot, (telling, at) in self.tellers.items()
             },
             "incidents": sorted((_plain(one) for one in self.incidents), key=repr),
+            "channels": {name: _plain(one) for name, one in self.channels.items()},
+            "told": {
+                f"{one.incident}@{name}": _plain(one) for (name, _), one in self.marks.items()
+            },
+            "notices": {str(i): _plain(one) for i, one in self.notices.items()},
             "generation": self.generation,
         }
         return shown

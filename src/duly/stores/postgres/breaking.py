@@ -125,6 +125,7 @@ async def _write(unit: Unit, book: Book) -> None:
             await unit.fetch(OPEN_INCIDENT, unit.now, *incident_columns([opened]))
         else:
             await unit.fetch(CLOSE_INCIDENT, unit.now, [OPEN], [name], note)
+        unit.tell(Signal.INCIDENT)
     if book.roused and await unit.fetch(ROUSE, unit.now, [WAITS + one for one in book.roused]):
         unit.tell(Signal.DUE)
     for name in book.signals:

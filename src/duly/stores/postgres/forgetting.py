@@ -1,4 +1,5 @@
-"""What is let go of breakers: old changes, targets without a word against them, who told long ago.
+"""What is let go of breakers: old changes, targets without a word against them, who told long ago;
+and of notices: those drawn up long ago.
 
 A bounded number of rows in a turn. A breaker that is open, forced, or counts something, stays.
 """
@@ -17,6 +18,17 @@ async def prune_breakers(unit: Unit, before: datetime, limit: int) -> int:
     lines = await unit.fetch(OLD_LINES, before, limit)
     return len(tellers) + len(rows) + len(lines)
 
+
+async def prune_notices(unit: Unit, before: datetime, limit: int) -> int:
+    """Forget notices that were drawn up long ago."""
+    return len(await unit.fetch(OLD_NOTICES, before, limit))
+
+
+OLD_NOTICES = """
+delete from duly_notice where id = any(array(
+  select id from duly_notice where at < $1::timestamptz order by at, id limit $2))
+returning 1
+"""
 
 OLD_TELLERS = """
 delete from duly_breaker_teller where boot = any(array(

@@ -14,8 +14,8 @@ from uuid import UUID
 import msgspec
 
 from duly.core.fleet import Incident
-from duly.stores.base import Filled, Retention
-from duly.stores.postgres.forgetting import prune_breakers
+from duly.stores.base import Filled, Retention, Signal
+from duly.stores.postgres.forgetting import prune_breakers, prune_notices
 from duly.stores.postgres.ground import Ground
 from duly.stores.postgres.unit import Unit
 
@@ -30,12 +30,18 @@ class HousekeepingVerbs(Ground):
     """`open_incident`, `close_incident`, `incidents` and `prune`."""
 
     async def open_incident(self, incident: Incident, *, now: datetime | None = None) -> bool:
-        return bool(await self._fetch(OPEN, now, *incident_columns([incident])))
+        opened = await self._fetch(OPEN, now, *incident_columns([incident]))
+        if opened:
+            self._tell(Signal.INCIDENT)
+        return bool(opened)
 
     async def close_incident(
         self, kind: str, subject: str, *, note: str = "", now: datetime | None = None
     ) -> bool:
-        return bool(await self._fetch(CLOSE, now, [kind], [subject], note))
+        closed = await self._fetch(CLOSE, now, [kind], [subject], note)
+        if closed:
+            self._tell(Signal.INCIDENT)
+        return bool(closed)
 
     async def incidents(self, *, only_open: bool = True) -> list[Incident]:
         return [incident_of(row) for row in await self._fetch(INCIDENTS, only_open)]
@@ -58,6 +64,7 @@ class HousekeepingVerbs(Ground):
             lines = await unit.fetch(OLD_LINES, before, limit)
             return Filled(
                 breakers=await prune_breakers(unit, before, limit),
+                notices=await prune_notices(unit, before, limit),
                 lines=len(lines),
                 limits=len(limits),
                 runs=len(runs),
@@ -95,13 +102,19 @@ def incident_columns(incidents: Sequence[Incident]) -> list[list[str]]:
         [one.severity for one in incidents],
         [one.summary for one in incidents],
         [msgspec.json.encode(one.evidence).decode() for one in incidents],
+        [one.owner for one in incidents],
     ]
 
 
 def incident_of(row: Any) -> Incident:
-    """Build an incident from a row of `INCIDENTS`."""
-    kind, subject, severity, summary, opened_at, closed_at, evidence = row
+    """Build an incident from a row of `INCIDENT`."""
+    number, kind, subject, severity, summary, opened_at, closed_at, evidence, owner, *acked = row
     return Incident(
+        id=number,
+        owner=owner,
+        acknowledged_at=acked[0],
+        acknowledged_by=acked[1],
+        acknowledged_note=acked[2],
         kind=kind,
         subject=subject,
         severity=severity,
@@ -112,12 +125,19 @@ def incident_of(row: Any) -> Incident:
     )
 
 
+INCIDENT = """i.id, i.kind, i.subject, i.severity, i.summary, i.opened_at, i.closed_at, i.evidence,
+  i.owner, i.acknowledged_at, i.acknowledged_by, i.acknowledged_note"""
+
+# What is open already is left out before a number is drawn for it.
 OPEN = """
-insert into duly_incident (kind, subject, severity, summary, evidence, opened_at)
-select d.kind, d.subject, d.severity, d.summary, d.evidence,
+insert into duly_incident (kind, subject, severity, summary, evidence, owner, opened_at)
+select d.kind, d.subject, d.severity, d.summary, d.evidence, d.owner,
   coalesce($1::timestamptz, clock_timestamp())
-from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with ordinality
-  d (kind, subject, severity, summary, evidence, n) order by d.n
+from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+  with ordinality d (kind, subject, severity, summary, evidence, owner, n)
+where not exists (select from duly_incident i
+  where i.kind = d.kind and i.subject = d.subject and i.closed_at is null)
+order by d.n
 on conflict (kind, subject) where closed_at is null do nothing returning id
 """
 
@@ -129,9 +149,8 @@ from unnest($2::text[], $3::text[]) d (kind, subject)
 where i.kind = d.kind and i.subject = d.subject and i.closed_at is null returning i.id
 """
 
-INCIDENTS = """
-select kind, subject, severity, summary, opened_at, closed_at, evidence from duly_incident
-where not $1 or closed_at is null order by id desc limit 1000
+INCIDENTS = f"""
+select {INCIDENT} from duly_incident i where not $1 or closed_at is null order by id desc limit 1000
 """
 
 OLD_RUNS = """
@@ -199,9 +218,12 @@ delete from duly_instance i using old where i.boot = old.boot returning 1
 """
 
 OLD_INCIDENTS = """
-delete from duly_incident where id = any(array(
-  select id from duly_incident where closed_at < $1::timestamptz order by id limit $2))
-returning 1
+with old as materialized (
+  select id from duly_incident where closed_at < $1::timestamptz order by id limit $2
+), told as (
+  delete from duly_told where incident = any(array(select id from old))
+)
+delete from duly_incident where id = any(array(select id from old)) returning 1
 """
 
 # Locked first, looked at again by a statement of its own: a run of it may have come meanwhile.

@@ -35,6 +35,7 @@ from duly.core.fleet import Incident, Instance, InstanceState, proven_gone
 from duly.core.ledger import Decided, Facts, decide
 from duly.core.states import EffectState
 from duly.core.steps import of_effect
+from duly.stores.base import Signal
 from duly.stores.postgres.entries import (
     AUDIT,
     EFFECT,
@@ -234,6 +235,8 @@ class _Book:
 
     async def _write_incidents(self, unit: Unit) -> None:
         """Open and close in the order decided, as many at once as are alike."""
+        if self._incidents:
+            unit.tell(Signal.INCIDENT)
         for opens, group in groupby(self._incidents, key=lambda one: one[0]):
             rows = list(group)
             if opens:

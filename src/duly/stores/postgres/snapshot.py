@@ -13,14 +13,16 @@ import msgspec
 from duly.core.breakers import BreakerRow
 from duly.core.effects import EffectFilter
 from duly.core.fleet import Instance
+from duly.core.notices import Notice
 from duly.core.runs import Attempt
 from duly.core.states import RunState, RunVerb
-from duly.stores.memory.tables import Ended, Held, Identity, Key, Later, Ready
+from duly.core.telling import ChannelState, Mark
+from duly.stores.memory.tables import Ended, Held, Identity, Key, Later, NoticeRow, Ready
 from duly.stores.postgres.access import CHANGE, KEY, api_key_of, change_of
 from duly.stores.postgres.breaking import BREAKER_LINE, breaker_line_of
 from duly.stores.postgres.entries import AUDIT_COLUMNS, effect_of, line_of, where_clause
 from duly.stores.postgres.fleet import INSTANCES, instance_of
-from duly.stores.postgres.housekeeping import incident_of
+from duly.stores.postgres.housekeeping import INCIDENT, incident_of
 from duly.stores.postgres.outbox import message_of
 from duly.stores.postgres.remembering import event_of, progress_of, step_of
 from duly.stores.postgres.rows import (
@@ -100,9 +102,7 @@ async def _others(conn: asyncpg.Connection) -> dict[str, Any]:
     for run, key in await conn.fetch("select run, limit_key from duly_slot order by run"):
         slots.setdefault(key, []).append(str(run))
     instances = [instance_of(row) for row in await conn.fetch(INSTANCES)]
-    incidents = await conn.fetch(
-        "select kind, subject, severity, summary, opened_at, closed_at, evidence from duly_incident"
-    )
+    incidents = await conn.fetch(f"select {INCIDENT} from duly_incident i")
     return {
         "keys": {f"{r['task']}/{r['key']}": _plain(Key(r["run"], r["made_at"])) for r in keys},
         "limits": {key: most for key, most in limits},
@@ -110,7 +110,7 @@ async def _others(conn: asyncpg.Connection) -> dict[str, Any]:
         "instances": {str(one.boot): _plain(_as_kept(one)) for one in instances},
         "incidents": sorted((_plain(incident_of(row)) for row in incidents), key=repr),
         "generation": await conn.fetchval("select generation from duly_meta"),
-    }
+    } | await _telling(conn)
 
 
 async def _lasting(conn: asyncpg.Connection) -> dict[str, Any]:
@@ -158,6 +158,25 @@ async def _breakers(conn: asyncpg.Connection) -> dict[str, Any]:
         "breakers": {name: _plain(msgspec.json.decode(b, type=BreakerRow)) for name, b in rows},
         "breaker_lines": [_plain(breaker_line_of(row)) for row in lines],
         "breaker_tellers": {str(boot): [str(word), _plain(at)] for boot, word, at in tellers},
+    }
+
+
+async def _telling(conn: asyncpg.Connection) -> dict[str, Any]:
+    states = await conn.fetch("select name, body from duly_channel order by name")
+    marks = await conn.fetch("select * from duly_told order by incident, channel")
+    notices = await conn.fetch("select id, body, sealed, sent_at from duly_notice order by id")
+    return {
+        "channels": {name: _plain(msgspec.json.decode(b, type=ChannelState)) for name, b in states},
+        "told": {
+            f"{row['incident']}@{row['channel']}": _plain(
+                Mark(**{name: value for name, value in row.items() if name != "channel"})
+            )
+            for row in marks
+        },
+        "notices": {
+            str(number): _plain(NoticeRow(msgspec.json.decode(body, type=Notice), sealed, sent_at))
+            for number, body, sealed, sent_at in notices
+        },
     }
 
 

@@ -38,6 +38,7 @@ from duly.stores.postgres.schedules import ScheduleVerbs
 from duly.stores.postgres.snapshot import snapshot
 from duly.stores.postgres.sweeping import SweepVerbs
 from duly.stores.postgres.takeover import TakeoverVerbs
+from duly.stores.postgres.telling import TellingVerbs
 from duly.stores.postgres.together import Together
 from duly.stores.postgres.waking import Bell
 
@@ -63,6 +64,7 @@ class PostgresStore(
     SweepVerbs,
     AccessVerbs,
     BreakerVerbs,
+    TellingVerbs,
 ):
     """`Store` on PostgreSQL. `url` as asyncpg takes it; tables live in `schema`.
 

@@ -11,12 +11,13 @@ from datetime import datetime
 import msgspec
 
 from duly.core.fleet import Incident
-from duly.stores.base import Filled, Retention
-from duly.stores.sqlite.forgetting import prune_breakers
+from duly.stores.base import Filled, Retention, Signal
+from duly.stores.sqlite.forgetting import prune_breakers, prune_incidents, prune_notices
 from duly.stores.sqlite.rows import instant_or_none, json_text, micros
 from duly.stores.sqlite.tx import Row, Tx
 
-_INCIDENT = "kind, subject, severity, summary, opened_at, closed_at, evidence"
+INCIDENT = """i.number, kind, subject, severity, summary, opened_at, closed_at, evidence, owner,
+    acknowledged_at, acknowledged_by, acknowledged_note"""
 
 # Every schedule that has runs, by skipping along its index.
 _SCHEDULES = """with recursive name(it) as (
@@ -51,15 +52,19 @@ _FORGET = (
 def open_incident(tx: Tx, one: Incident, now: datetime | None) -> bool:
     """Open an incident; see `Store.open_incident`."""
     opened = tx.do(
-        f"insert into duly_incident ({_INCIDENT}) values (?,?,?,?,?,null,?)"
-        " on conflict (kind, subject) where closed_at is null do nothing",
+        "insert into duly_incident (kind, subject, severity, summary, opened_at, evidence, owner)"
+        " select ?1, ?2, ?3, ?4, ?5, ?6, ?7 where not exists (select 1 from duly_incident"
+        " where kind = ?1 and subject = ?2 and closed_at is null)",
         one.kind,
         one.subject,
         one.severity,
         one.summary,
         micros(tx.now(now)),
         json_text(one.evidence),
+        one.owner,
     )
+    if opened:
+        tx.tell(Signal.INCIDENT)
     return bool(opened)
 
 
@@ -74,25 +79,32 @@ def close_incident(tx: Tx, kind: str, subject: str, note: str, *, now: datetime 
         kind,
         subject,
     )
+    if closed:
+        tx.tell(Signal.INCIDENT)
     return bool(closed)
 
 
 def incidents(tx: Tx, *, only_open: bool) -> list[Incident]:
     """Return incidents, newest first; see `Store.incidents`."""
     which = "where closed_at is null" if only_open else ""
-    rows = tx.all(f"select {_INCIDENT} from duly_incident {which} order by number desc limit 1000")
+    rows = tx.all(f"select {INCIDENT} from duly_incident i {which} order by number desc limit 1000")
     return [incident_of(row) for row in rows]
 
 
 def incident_rows(tx: Tx) -> list[Incident]:
     """Return every incident that is kept."""
-    return [incident_of(row) for row in tx.all(f"select {_INCIDENT} from duly_incident")]
+    return [incident_of(row) for row in tx.all(f"select {INCIDENT} from duly_incident i")]
 
 
 def incident_of(row: Row) -> Incident:
-    """Build an incident from the columns of `_INCIDENT`."""
-    kind, subject, severity, summary, opened_at, closed_at, evidence = row
+    """Build an incident from the columns of `INCIDENT`."""
+    number, kind, subject, severity, summary, opened_at, closed_at, evidence, owner, *acked = row
     return Incident(
+        id=number,
+        owner=owner,
+        acknowledged_at=instant_or_none(acked[0]),
+        acknowledged_by=acked[1],
+        acknowledged_note=acked[2],
         kind=kind,
         subject=subject,
         severity=severity,
@@ -111,12 +123,8 @@ def prune(tx: Tx, keep: Retention, limit: int, now: datetime | None) -> Filled:
         runs=_prune_runs(tx, keep.last, before, limit),
         keys=_prune_keys(tx, micros(at - keep.keys), limit),
         instances=_prune_instances(tx, before, limit),
-        incidents=tx.do(
-            "delete from duly_incident where number in (select number from duly_incident"
-            " where closed_at < ? order by number limit ?)",
-            before,
-            limit,
-        ),
+        incidents=prune_incidents(tx, before, limit),
+        notices=prune_notices(tx, before, limit),
         effects=_prune_effects(tx, micros(at), limit),
         breakers=prune_breakers(tx, before, limit),
         events=tx.do(

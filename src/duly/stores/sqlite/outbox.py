@@ -63,9 +63,14 @@ def outgoing(
     """Return the oldest messages to a topic, for its only relayer; see `Store.outgoing`."""
     tx.must_be_trusted()
     at = tx.now(now)
-    if not tx.do(_RELAY, topic, boot.bytes, micros(at + lease), micros(at)):
+    if not take_lease(tx, topic, boot, at, at + lease):
         return None
     return message_rows(tx, "where topic = ? order by seq limit ?", topic, limit)
+
+
+def take_lease(tx: Tx, topic: str, boot: UUID, at: datetime, until: datetime) -> bool:
+    """Take or prolong the lease of a topic; False when another boot has it."""
+    return bool(tx.do(_RELAY, topic, boot.bytes, micros(until), micros(at)))
 
 
 def relayed(tx: Tx, boot: UUID, topic: str, messages: Sequence[UUID]) -> Answer:

@@ -1,4 +1,4 @@
-"""The verbs about others: targets that are held back, and who may call the API.
+"""The verbs about others: targets that are held back, people who are told, who may call the API.
 
 They share the store's two threads: what writes goes through the writer, and is answered when it
 is durable; what only looks goes through the reader.
@@ -7,7 +7,7 @@ is durable; what only looks goes through the reader.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -23,8 +23,10 @@ from duly.core.breakers import (
 )
 from duly.core.runs import Answer
 from duly.core.states import BreakerVerb
-from duly.stores.sqlite import access, breaking
+from duly.core.telling import ChannelStanding, Drawn, News, Outlook, Overdue, Summed
+from duly.stores.sqlite import access, breaking, telling
 from duly.stores.sqlite.tx import Tx
+from duly.stores.telling import MOST_READ, TELLING_LEASE
 
 T = TypeVar("T")
 
@@ -73,8 +75,58 @@ class AccessVerbs(_Threads):
         return await self._read(lambda tx: access.changes(tx, where))
 
 
-class OutsideVerbs(AccessVerbs):
-    """The verbs of breakers, beside those of access."""
+class TellingVerbs(_Threads):
+    """The verbs of telling people."""
+
+    async def acknowledge(
+        self, kind: str, subject: str, *, by: str, note: str = "", now: datetime | None = None
+    ) -> Answer:
+        return await self._write(
+            lambda tx: telling.acknowledge(tx, kind, subject, by=by, note=note, now=now)
+        )
+
+    async def outlook(
+        self,
+        boot: UUID,
+        channel: str,
+        *,
+        lease: timedelta = TELLING_LEASE,
+        limit: int = MOST_READ,
+        now: datetime | None = None,
+    ) -> Outlook | None:
+        return await self._write(
+            lambda tx: telling.outlook(tx, boot, channel, lease=lease, limit=limit, now=now)
+        )
+
+    async def untold(
+        self, channel: str, *, critical: bool = False, limit: int = MOST_READ
+    ) -> list[News]:
+        return await self._read(
+            lambda tx: telling.untold(tx, channel, critical=critical, limit=limit)
+        )
+
+    async def overdue(
+        self, channel: str, until: datetime, *, critical: bool = False, limit: int = MOST_READ
+    ) -> list[Overdue]:
+        return await self._read(
+            lambda tx: telling.overdue(tx, channel, until, critical=critical, limit=limit)
+        )
+
+    async def summed(self, channel: str, since: datetime, until: datetime) -> Summed:
+        return await self._read(lambda tx: telling.summed(tx, channel, since, until))
+
+    async def draw_up(self, boot: UUID, drawn: Drawn, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: telling.draw_up(tx, boot, drawn, now))
+
+    async def arrived(self, notice: UUID, *, now: datetime | None = None) -> Answer:
+        return await self._write(lambda tx: telling.arrived(tx, notice, now))
+
+    async def channels(self) -> list[ChannelStanding]:
+        return await self._read(telling.channels)
+
+
+class OutsideVerbs(TellingVerbs, AccessVerbs):
+    """The verbs of breakers, beside those of telling people and of access."""
 
     async def breaker_calls(
         self, boot: UUID, asks: Sequence[Ask], *, now: datetime | None = None

@@ -22,6 +22,7 @@ from duly.stores.sqlite.ledger import effect_rows, line_rows
 from duly.stores.sqlite.notes import STEP, step_of
 from duly.stores.sqlite.outbox import message_rows
 from duly.stores.sqlite.rows import instant, instant_or_none, uuid_of, uuid_or_none
+from duly.stores.sqlite.telling import telling_rows
 from duly.stores.sqlite.timetable import read_backlogs, read_schedules, verdict_rows
 from duly.stores.sqlite.tx import Tx
 from duly.stores.sqlite.views import IDENTITY, PROGRESS, asked_run, attempt_of, progress_of
@@ -42,6 +43,7 @@ def snapshot(tx: Tx) -> dict[str, Any]:
         "verdicts": _verdicts(tx),
         "instances": {str(one.boot): _plain(one) for one in instance_rows(tx)},
         "incidents": sorted((_plain(one) for one in incident_rows(tx)), key=repr),
+        **telling_rows(tx),
         "generation": tx.value("select value from duly_meta where name = 'generation'"),
     }
 
