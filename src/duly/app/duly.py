@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from duly.core.why import Explanation
+    from duly.pipeline import Difference
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 Loop = TypeVar("Loop", bound=Callable[[], Any])
@@ -242,6 +243,19 @@ class Duly:
         from duly.app.explaining import Explaining
 
         return await Explaining(self.store, self.tasks).explain(thing)
+
+    async def reconcile(
+        self, conn: Any, table: str, *, pk: str, seen: str, seen_pk: str, where: str | None = None
+    ) -> Difference:
+        """Count rows of `table` that are not in `seen`; while there are any, an incident is open.
+
+        As `duly.pipeline.reconcile`, on the caller's own connection. The incident is `rows.missing`
+        of the table; the first look that finds none missing closes it.
+        """
+        from duly.app.reconciling import reconcile_and_tell
+
+        how = {"pk": pk, "seen_pk": seen_pk, "where": where}
+        return await reconcile_and_tell(self.client, conn, table, owner=self.name, seen=seen, **how)
 
     @property
     def zones(self) -> dict[str, tzinfo]:

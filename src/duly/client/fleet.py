@@ -1,7 +1,7 @@
 """Verbs on the fleet: who is there, what a person should know, how much stands where.
 
-One statement each. But for acknowledging and closing an incident they only look, and nothing here
-changes what an instance does.
+One statement each. But for opening, acknowledging and closing an incident they only look, and
+nothing here changes what an instance does.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from duly import events
 from duly.client.ground import Ground
 from duly.core.fleet import Incident, Instance
+from duly.core.notices import SEVERITIES
 from duly.core.runs import Answer
 from duly.core.telling import ChannelStanding
+from duly.errors import InvalidValue, UnknownName
 
 
 class FleetVerbs(Ground):
@@ -27,6 +29,28 @@ class FleetVerbs(Ground):
     async def counts(self) -> dict[str, int]:
         """Return how many runs stand in each state."""
         return await self._store.counts()
+
+    async def open_incident(self, incident: Incident) -> bool:
+        """Open an incident of a kind of one's own, such as `stock.empty`.
+
+        False when one of its kind and subject is open: that one stays as it is. Raises
+        `InvalidValue` without a kind, a subject or a summary, and `UnknownName` for a severity.
+        """
+        if incident.severity not in SEVERITIES:
+            raise UnknownName.of("severity", incident.severity, SEVERITIES)
+        if not (incident.kind and incident.subject and incident.summary):
+            raise InvalidValue("expected an incident to have a kind, a subject and a summary")
+        opened = await self._store.open_incident(incident)
+        if opened:
+            self._bus.emit(
+                events.IncidentOpened(
+                    kind=incident.kind,
+                    subject=incident.subject,
+                    severity=incident.severity,
+                    summary=incident.summary,
+                )
+            )
+        return opened
 
     async def acknowledge(self, kind: str, subject: str, *, by: str, note: str = "") -> Answer:
         """Say who deals with an open incident; nobody is reminded of it any more.
