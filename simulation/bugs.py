@@ -52,6 +52,8 @@ STARTS: dict[str, int] = {
     "no fence on endings": 3,
     "two probes": 6,
     "breakers trip in silence": 6,
+    "notification without outbox": 46,
+    "notices without marks": 15,
 }
 """From which seed on a bug is looked for that shows itself seldom; from the first otherwise."""
 

@@ -19,6 +19,7 @@ from duly.core.effects import Confirm, Effect, Entry, Intend, Outcome, Posted, R
 from duly.core.ledger import Decided, Facts
 from duly.core.runs import Answer
 from duly.core.steps import Await, Note
+from duly.core.telling import Drawn
 from duly.stores.memory import MemoryStore
 
 
@@ -140,6 +141,20 @@ class TripsInSilence(MemoryStore):
         super()._write_book(book, now)
 
 
+class NoticesUnkept(MemoryStore):
+    """What is told is marked, and the notice itself is in the sender's memory alone."""
+
+    async def draw_up(self, boot: UUID, drawn: Drawn, **how: Any) -> Answer:
+        return await super().draw_up(boot, msgspec.structs.replace(drawn, notice=None), **how)
+
+
+class MarksForgotten(MemoryStore):
+    """What was told is not written down, so that it is told again under another number."""
+
+    async def draw_up(self, boot: UUID, drawn: Drawn, **how: Any) -> Answer:
+        return await super().draw_up(boot, msgspec.structs.replace(drawn, marks=()), **how)
+
+
 STORES: dict[str, type[MemoryStore]] = {
     "resend on intent": ResendsOnIntent,
     "intent without a fence": IntendsUnfenced,
@@ -154,5 +169,7 @@ STORES: dict[str, type[MemoryStore]] = {
     "lost wake-ups": LostWakeUps,
     "two probes": TwoProbes,
     "breakers trip in silence": TripsInSilence,
+    "notification without outbox": NoticesUnkept,
+    "notices without marks": MarksForgotten,
 }
 """Name and store of each."""

@@ -205,6 +205,7 @@ class Fleet:
         await asyncio.sleep(QUIET_S)
         world.idle_rate = (world.sent - sent) / max(1.0, world.loop.time() - since)
         await self._settle()
+        await self._until(lambda: world.paged.quiet)
 
     async def _settle(self) -> None:
         """Let people settle the doubts; each may be followed by the next, behind it."""

@@ -166,7 +166,7 @@ class SimStore:
         def deliver(wake: WakeUp) -> None:
             if not process.lane.alive:
                 return
-            if wake.signal is Signal.INCIDENT:
+            if wake.signal is Signal.INCIDENT and not world.paged.there:
                 return heard(wake)  # nobody here tells people: no chance is spent on it
             if world.away or world.chance.random() < world.faults.hint_lost:
                 world.met("hint lost")

@@ -29,6 +29,7 @@ def final_breaches(world: World) -> list[str]:
         *world.timetable.final(),
         *world.ledger.final(),
         *world.remembering.final(),
+        *world.paged.final(),
     ]
 
 
@@ -43,6 +44,8 @@ def _at_rest(world: World) -> list[str]:
             world.met("poison at rest")
             if real < DEATHS_TO_PARK:
                 found.append(f"P7: {short(run)} is parked as poison after {real} real deaths")
+        elif alive(state) and _waits_for_poison(world, run):
+            world.met("waits for poison")
         elif alive(state):
             row = tables.later.get(run) or tables.held.get(run) or tables.ready.get(run)
             found.append(f"P7: {short(run)} never ended: {state} {row}")
@@ -57,6 +60,14 @@ def _at_rest(world: World) -> list[str]:
     where = Counter(run for place in places for run in place)
     found += [f"one place: {short(run)} is in {n}" for run, n in where.items() if n > 1]
     return found
+
+
+def _waits_for_poison(world: World, run: UUID) -> bool:
+    """Whether a run waits for a child that is parked as poison: that is a person's to decide."""
+    tables = world.tables
+    waited = [one.event.removeprefix("run:") for one in tables.awaits.get(run, ())]
+    parked = {str(one) for one, row in tables.later.items() if row.state is RunState.PARKED}
+    return any(one in parked for one in waited)
 
 
 def _real_deaths(world: World, run: UUID) -> int:

@@ -34,6 +34,7 @@ from simulation.ports import EPOCH, Baton, SimClock, SimKeeper, SimProcesses
 from simulation.presence import Locks, SimPresence
 from simulation.remembering import MemoryJudge
 from simulation.store import SimStore
+from simulation.telling import Paged, notifier
 from simulation.timetable import Timetable
 
 HISTORY = 4000
@@ -85,6 +86,7 @@ class World:
         self.has_locks = self.chance.random() < 0.5
         self.callee, self.broker, self.table = Callee(self), Broker(self), Table(self)
         self.shop, self.breaking = Shop(self), BreakerJudge(self)
+        self.paged = Paged(self)
         self.ledger, self.remembering = LedgerJudge(self), MemoryJudge(self)
         self.timetable = Timetable(self)
         self.judge = Judge(self)
@@ -164,6 +166,9 @@ class World:
                 per_second=1000,
             )
             engine.beside.append(relay)
+        if self.paged.there:
+            telling = notifier(self, process, engine, store=store, clock=ports.clock, bus=bus)
+            engine.beside.append(telling)
         await process.engine.start()
         code = await process.engine.ended()
         self.judge.breach(f"P15: {process.name} gave up with exit code {code}")
