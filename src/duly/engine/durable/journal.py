@@ -305,8 +305,8 @@ class Journal:
             self._later.cancel()
         if self._progress != Progress() or self._base.messages:
             await self.load()
-        while self._unanswered:
-            await asyncio.wait(self._unanswered)
+        while open_ones := [one for one in self._unanswered if not one.done()]:
+            await asyncio.wait(open_ones)
 
     def last_note(self, verb: RunVerb, steps: Sequence[Step] = ()) -> Note | None:
         """Return what goes into the commit that ends the attempt.
