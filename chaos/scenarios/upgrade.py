@@ -44,7 +44,7 @@ asyncio.run(main())
 async def try_it(place: Place, scale: Scale) -> Report:
     """Roll from the former version to this one and back, under work, some rounds."""
     report = Report(trial="upgrade", store=place.name)
-    commit = _before_the_newest()
+    commit = _of_the_former_schema()
     if commit is None:
         report.skipped = "no history of this repository is at hand, so no former version"
         return report
@@ -101,20 +101,22 @@ async def _roll(trial: Trial, tree: Path) -> list[int]:
     return codes
 
 
-def _before_the_newest() -> str | None:
-    git = ("git", "-C", str(ROOT))
-    newest = max(one.name for one in (ROOT / MIGRATIONS).glob("*.sql"))
-    found = subprocess.run(
-        [*git, "log", "--diff-filter=A", "--format=%H", "--", f"{MIGRATIONS}/{newest}"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if found.returncode or not found.stdout.strip():
-        return None
-    before = subprocess.run(
-        [*git, "rev-parse", "--verify", "--quiet", f"{found.stdout.split()[-1]}^"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return before.stdout.strip() or None
+def _of_the_former_schema() -> str | None:
+    """Return the newest commit whose migrations are the first ones of today, and not all."""
+    today = sorted(one.name for one in (ROOT / MIGRATIONS).glob("*.sql"))
+    for commit in _git("log", "--format=%H", "--", MIGRATIONS):
+        listed = _git("ls-tree", "--name-only", commit, f"{MIGRATIONS}/")
+        names = sorted(Path(one).name for one in listed if one.endswith(".sql"))
+        if names and len(names) < len(today) and names == today[: len(names)]:
+            return commit
+    return None
+
+
+def _git(*words: str) -> list[str]:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
+    )
+    return [] if done.returncode else done.stdout.split()
 
 
 def _unpack(commit: str, folder: Path) -> None:
