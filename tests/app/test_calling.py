@@ -178,6 +178,18 @@ async def test_a_target_that_is_gone_or_changed_is_called_no_more_until_it_is_pr
         assert await it.hand.store.breakers(BreakerFilter(broken=True)) == []
 
 
+async def test_timers_that_share_a_breaker_learn_from_each_other() -> None:
+    async with scene(404) as it:
+        await it.timer(breaker="erp", threshold=2)
+        await it.timer("u", breaker="erp", threshold=2)
+        [broken] = await it.hand.store.breakers(BreakerFilter(broken=True))
+        assert (broken.name, broken.failures) == ("erp", 2)
+        held_back = await it.hand.client.test_timer("t", by="ann")
+        await it.hand.run_due()
+        assert (await it.view(held_back)).reason == "breaker:erp"
+        assert len(it.peer.requests) == 2
+
+
 async def test_a_target_that_vanishes_again_and_again_is_called_no_more() -> None:
     async with scene(202) as it:
         await it.timer(method="GET", completion="1m")

@@ -344,6 +344,7 @@ WRONG: list[dict[str, Any]] = [
     {"pause": "2h", "slowest": "1h"},
     {"within": 0},
     {"counts": "all"},
+    {"of": "host"},
 ]
 
 
@@ -359,6 +360,8 @@ OWNERS = [
     (Breaker(), "nightly", "task:pay"),
     (Breaker(fixed=True), "nightly", "schedule:nightly"),
     (Breaker(fixed=True), None, "task:pay"),
+    (Breaker(of=lambda given: Breaker(f"shop-{given['shop']}")), "nightly", "shop-7"),
+    (Breaker(of=lambda given: None), "nightly", "task:pay"),
 ]
 
 
@@ -366,7 +369,7 @@ OWNERS = [
 def test_a_run_has_the_breaker_that_is_named_or_its_schedules_or_its_tasks(
     declared: Breaker | None, schedule: str | None, name: str | None
 ) -> None:
-    found = breaker_for(declared, "pay", schedule)
+    found = breaker_for(declared, "pay", schedule, {"shop": 7})
     assert (found and found.name) == name
 
 

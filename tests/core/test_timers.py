@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from duly.core.breakers import Breaker
 from duly.core.calls import (
     READERS,
     HttpCall,
     Occasion,
+    breaker_of,
     check_call,
     read_call,
     render,
@@ -81,7 +83,31 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"url": URL, "idempotent": "yes"}, "idempotent", "true or false"),
     ({"url": URL, "tenant": "a b"}, "tenant", "letters, digits"),
     ({"url": URL, "kind": "robot"}, "kind", "user or system"),
+    ({"url": URL, "breaker": "a b"}, "breaker", "the name of a breaker"),
+    ({"url": URL, "breaker": "schedule:x"}, "breaker", "without :"),
+    ({"url": URL, "breaker": "tenant"}, "breaker", "expected a tenant too"),
+    ({"url": URL, "threshold": 0}, "threshold", "from 1 to 1000"),
 ]
+
+SHARED: list[tuple[dict[str, Any], str, int]] = [
+    ({}, "", 5),
+    ({"breaker": "timer", "threshold": 1}, "", 1),
+    ({"breaker": "host"}, "host:shop.example", 5),
+    ({"breaker": "host", "url": "https://Shop.example:8443/x"}, "host:shop.example:8443", 5),
+    ({"breaker": "erp", "threshold": 3}, "erp", 3),
+    ({"breaker": "tenant", "tenant": "acme"}, "tenant:acme", 5),
+    ({"breaker": "erp", "tenant": "acme"}, "tenant:acme/erp", 5),
+    ({"breaker": "host", "tenant": "acme"}, "tenant:acme/host:shop.example", 5),
+]
+
+
+@pytest.mark.parametrize(("fields", "name", "threshold"), SHARED)
+def test_a_timer_says_whose_breaker_it_has_and_a_tenants_is_no_others(
+    fields: dict[str, Any], name: str, threshold: int
+) -> None:
+    call = check_call({"url": "https://shop.example/x"} | fields)
+    found = breaker_of(call, Breaker(fixed=True))
+    assert (found.name, found.threshold, found.fixed) == (name, threshold, True)
 
 
 @pytest.mark.parametrize(("fields", "key", "words"), BAD)

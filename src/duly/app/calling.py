@@ -13,7 +13,7 @@ is told as an event and as the run's progress. The driver is imported by the fir
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,7 @@ from duly.core.calls import (
     TASK,
     HttpCall,
     Occasion,
+    breaker_of,
     render,
     with_secrets,
 )
@@ -62,8 +63,8 @@ SHORTEST_HIDDEN = 4
 def carry_calls(app: Duly, **options: Any) -> DeclaredTask:
     """Let an application carry the task `http`, and with it any timer of its store.
 
-    Each timer has a breaker of its own: its request is fixed, so any status that is not expected
-    says that the target changed.
+    Each timer has a breaker of its own, unless it says what it shares: its request is fixed, so any
+    status that is not expected says that the target changed.
     """
     caller = _Caller(app)
 
@@ -71,7 +72,12 @@ def carry_calls(app: Duly, **options: Any) -> DeclaredTask:
         """Make an HTTP call."""
         return await _Made(caller, ctx, call).outcome()
 
-    options.setdefault("breaker", Breaker(fixed=True))
+    own = Breaker(fixed=True)
+
+    def breaker(arguments: Mapping[str, Any]) -> Breaker:
+        return breaker_of(arguments["call"], own)
+
+    options.setdefault("breaker", msgspec.structs.replace(own, of=breaker))
     return app.task(name=TASK, **options)(http)
 
 

@@ -117,6 +117,7 @@ _TEXTS = {
     "catch_up": "skip, latest or all: what becomes of missed occurrences.",
     "overlap": "skip, queue_one, queue_all, cancel_running or allow.",
     "jitter": "Spread occurrences over so long.",
+    "breaker": "Whose breaker it has: timer, host, tenant, or a name that timers share.",
     "tenant": "Whose it is.",
     "kind": "user or system.",
 }
@@ -142,6 +143,9 @@ def _text_options(fn: Any) -> Any:
 @click.option("--json", "document", metavar="JSON", help="A body of JSON.")
 @click.option(
     "--expect", multiple=True, metavar="STATUS", help="What means success: 200, 2xx or 200-204."
+)
+@click.option(
+    "--threshold", type=click.IntRange(1, 1000), help="After how many failures in a row it opens."
 )
 @click.option("--sign", multiple=True, metavar="secret:NAME", help="Sign it as a webhook.")
 @click.option("--owner", default=OWNER, show_default=True, help="Whose timer it is.")
@@ -187,6 +191,7 @@ def _described(name: str, given: Mapping[str, Any], app: Duly) -> Timer:
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             wrong.append(f"json: expected JSON: {error}")
     fields |= {key: list(given[key]) for key in ("expect", "sign") if given[key]}
+    fields |= {} if given["threshold"] is None else {"threshold": given["threshold"]}
     timer, faults = read_timer(name, fields, app.settings.calls.rules)
     wrong += [f"{key}: {told}" if key else told for key, told in faults]
     if timer is None or wrong:

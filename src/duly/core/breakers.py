@@ -11,10 +11,11 @@ on its monotonic one and no two clocks are compared.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -109,7 +110,9 @@ class Breaker(msgspec.Struct, frozen=True):
     Lengths are text (`"30s"`, `"1h"`), numbers of seconds, or `timedelta`. `counts` is asked for
     each error, and says whether it counts; without it, what says that the target is broken does
     (connections, timeouts, TLS, 5xx, busy), and with `fixed` also any status that was not expected.
-    Raises `InvalidValue` when it is made of what cannot be right.
+    On a task, `of` is asked with each run's arguments, by name, and says which breaker that run
+    has: one for each host, or tenant, that is called. Raises `InvalidValue` when it is made of what
+    cannot be right.
     """
 
     name: str = ""  # empty on a task: that of the task
@@ -123,6 +126,7 @@ class Breaker(msgspec.Struct, frozen=True):
     closes_after: int = 1
     counts: Callable[[BaseException], bool] | None = None
     fixed: bool = False
+    of: Callable[[Mapping[str, Any]], Breaker | None] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a name or a policy that cannot be right."""
@@ -130,6 +134,8 @@ class Breaker(msgspec.Struct, frozen=True):
             check_breaker(self.name)
         if self.counts is not None and not callable(self.counts):
             raise InvalidValue.expected("counts", "a function of an error", self.counts)
+        if self.of is not None and not callable(self.of):
+            raise InvalidValue.expected("of", "a function of a run's arguments", self.of)
         _ = self.policy
 
     @property
@@ -169,11 +175,15 @@ def schedule_of_breaker(name: str) -> str | None:
     return name.removeprefix(_SCHEDULE) if name.startswith(_SCHEDULE) else None
 
 
-def breaker_for(declared: Breaker | None, task: str, schedule: str | None) -> Breaker | None:
+def breaker_for(
+    declared: Breaker | None, task: str, schedule: str | None, arguments: Mapping[str, Any]
+) -> Breaker | None:
     """Say which breaker a run has: the named one, else that of its schedule or of its task.
 
     A request that is fixed is a timer's, and fails alone: each of its schedules has its own.
     """
+    if declared is not None and declared.of is not None:
+        declared = declared.of(arguments) or declared
     if declared is None or declared.name:
         return declared
     own = declared.fixed and schedule is not None

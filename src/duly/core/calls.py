@@ -15,19 +15,25 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from duly.core.access import on_rows
+from duly.core.breakers import Breaker, check_breaker
 from duly.core.durations import parse_duration
 from duly.core.targets import Rules, read_target
 from duly.errors import InvalidValue, UnknownName, UsageError, brief, one_line
 
 TASK = "http"
 """The name of the built-in task that makes calls."""
+
+BY_TIMER, BY_HOST, BY_TENANT = "timer", "host", "tenant"
+"""Whose a timer's breaker is, where it is no name that timers share."""
+
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.:-]")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
@@ -94,6 +100,8 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     tz: str = "UTC"
     tenant: str = ""
     system: bool = False
+    breaker: str = ""  # empty: its timer's own; `host`, `tenant`, or a name that timers share
+    threshold: int = 0  # failures in a row that open it; 0: as many as a breaker's default
 
     @property
     def repeatable(self) -> bool:
@@ -244,8 +252,32 @@ def _url(
         yield Fault(key, str(error))
 
 
+def breaker_of(call: HttpCall, own: Breaker) -> Breaker:
+    """Return the breaker before a call: `own`, or the one it shares by host, tenant or name.
+
+    What tenants share is theirs: its name begins with theirs, and nobody else's call has it.
+    """
+    if call.threshold:
+        own = msgspec.structs.replace(own, threshold=call.threshold)
+    if not call.breaker:
+        return own
+    name = _host_of(call.url) if call.breaker == BY_HOST else call.breaker
+    if call.tenant:
+        theirs = f"tenant:{call.tenant}"
+        name = theirs if call.breaker == BY_TENANT else f"{theirs}/{name}"
+    return msgspec.structs.replace(own, name=name[:160])
+
+
+def _host_of(url: str) -> str:
+    parts = urlsplit(url)
+    place = parts.hostname or "" if parts.port is None else f"{parts.hostname}:{parts.port}"
+    return "host:" + _NOT_IN_A_NAME.sub("_", place)
+
+
 def _contradictions(given: Mapping[str, Any]) -> Iterable[Fault]:
     """Say what two values say against each other."""
+    if given.get("breaker") == BY_TENANT and not given.get("tenant"):
+        yield Fault("breaker", "expected a tenant too, where the breaker is the tenant's")
     bodies = [key for key in ("json", "text", "template") if key in given]
     if len(bodies) > 1:
         yield Fault(bodies[1], f"expected one body, got {' and '.join(bodies)}")
@@ -385,6 +417,21 @@ def _path(value: object) -> str:
     return value
 
 
+def _breaker(value: object) -> str:
+    if value == BY_TIMER:
+        return ""
+    name = check_breaker(value)
+    if ":" in name:
+        raise InvalidValue.expected("breaker", "timer, host, tenant, or a name without :", value)
+    return name
+
+
+def _threshold(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+        raise InvalidValue.expected("threshold", "a whole number from 1 to 1000", value)
+    return value
+
+
 READERS: Mapping[str, Callable[[object], Any]] = {
     "url": lambda value: _text("url", value, 2000),
     "base": lambda value: _text("base", value, 2000),
@@ -403,6 +450,8 @@ READERS: Mapping[str, Callable[[object], Any]] = {
     "idempotent": _flag("idempotent"),
     "tenant": _tenant,
     "kind": _system,
+    "breaker": _breaker,
+    "threshold": _threshold,
 }
 """What a call may be given, and how each is read."""
 

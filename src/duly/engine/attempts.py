@@ -210,14 +210,16 @@ class Attempts:
 
     async def _guarded(self, holding: Holding, task: Task, arguments: dict[str, Any]) -> Any:
         """Call a task's function, if its target is not broken; what comes of it is counted."""
-        async with self._guard(holding, task):
+        async with self._guard(holding, task, arguments):
             if task.timeout is None:
                 return await task.fn(**arguments)
             return await self._timed(task.fn(**arguments), task.timeout)
 
-    def _guard(self, holding: Holding, task: Task) -> contextlib.AbstractAsyncContextManager[None]:
+    def _guard(
+        self, holding: Holding, task: Task, arguments: Mapping[str, Any]
+    ) -> contextlib.AbstractAsyncContextManager[None]:
         claimed = holding.claimed
-        breaker = breaker_for(task.breaker, claimed.task, claimed.schedule)
+        breaker = breaker_for(task.breaker, claimed.task, claimed.schedule, arguments)
         if breaker is None or self._gate is None:
             return contextlib.nullcontext()
         return self._gate.guard(breaker, claimed.task, lambda: holding.blame)
@@ -256,7 +258,10 @@ class Attempts:
             seconds = task.timeout.total_seconds()
             overtime = asyncio.get_running_loop().call_later(seconds, _overtime, holding, late)
         ending = await self._await_thread(
-            holding, task, lambda: self._threads.submit(lambda: task.fn(**arguments))
+            holding,
+            task,
+            lambda: self._threads.submit(lambda: task.fn(**arguments)),
+            arguments=arguments,
         )
         if overtime is not None:
             overtime.cancel()
@@ -266,11 +271,16 @@ class Attempts:
         self.ended(holding, ending)
 
     async def _await_thread(
-        self, holding: Holding, task: Task, submit: Callable[[], asyncio.Future[Any]]
+        self,
+        holding: Holding,
+        task: Task,
+        submit: Callable[[], asyncio.Future[Any]],
+        *,
+        arguments: Mapping[str, Any],
     ) -> Ending | None:
         """Wait for the thread itself, whoever gives up in between."""
         try:
-            async with self._guard(holding, task):
+            async with self._guard(holding, task, arguments):
                 try:
                     result = await asyncio.shield(submit())
                 except WorkCancelled:

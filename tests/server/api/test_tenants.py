@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from duly.core.breakers import Breaker
+from duly.core.calls import HttpCall, breaker_of
 from duly.core.effects import Address, Author, Intend
 from duly.core.fleet import Instance
 from duly.stores.base import Store
@@ -267,6 +269,18 @@ async def test_pruning_a_file_takes_nothing_of_another_tenant(
     assert said.body["removed"] == [beta.parts["{timer}"]]
     shown = await api.call("GET", acme.path(f"{API}/timers/{{timer}}"))
     assert shown.body["state"] == "active"
+
+
+async def test_a_tenants_timers_share_no_breaker_with_the_house(
+    api: Caller, tenants: list[Things]
+) -> None:
+    beta = tenants[1]
+    file = '[timers.ours]\nevery = "1h"\nurl = "https://shop.example/"\nbreaker = "erp"\n'
+    body = {"file": file, "dry_run": False}
+    assert (await api.call("POST", f"{API}/timers/apply", key=beta.key, body=body)).status == 200
+    shown = await api.call("GET", f"{API}/timers/ours", key=beta.key)
+    call = msgspec.convert(shown.body["call"], HttpCall, strict=False)
+    assert breaker_of(call, Breaker(fixed=True)).name == f"tenant:{beta.tenant}/erp"
 
 
 async def test_a_tenants_call_carries_no_secret_and_goes_by_a_timer(api: Caller) -> None:

@@ -57,6 +57,8 @@ class TimerAsked(Asked):
     heartbeat: Length | None = None
     sign: list[_Short] | _Short | None = None
     idempotent: Flag | None = None
+    breaker: _Short | None = None
+    threshold: StrictInt | None = None
     tenant: _Short | None = None
     kind: _Short | None = None
 

@@ -19,7 +19,7 @@ from duly.core.access import Right
 from duly.core.runs import Answer, RunFilter, RunView
 from duly.core.schedules import ScheduleRow
 from duly.core.states import ScheduleState
-from duly.core.timers import Timer, TimerFile, read_timer, read_timers
+from duly.core.timers import Timer, TimerFile, arguments_of, read_timer, read_timers
 from duly.errors import Refused, UnknownName
 from duly.server.api.desk import AtDesk, Room
 from duly.server.api.problems import Problems
@@ -170,9 +170,14 @@ def _of_tenant(desk: AtDesk, file: TimerFile) -> TimerFile:
         _check_tenant(desk, one)
     if not desk.tenant:
         return file
-    own = [(msgspec.structs.replace(one.definition, tenant=desk.tenant), one.call)
-           for one in file.timers]  # fmt: skip
-    return file._replace(timers=tuple(Timer(*one) for one in own))
+    return file._replace(timers=tuple(_owned(one, desk.tenant) for one in file.timers))
+
+
+def _owned(timer: Timer, tenant: str) -> Timer:
+    """Return a timer of a tenant: its call says so too, or it could share the house's breakers."""
+    call = msgspec.structs.replace(timer.call, tenant=tenant)
+    definition = msgspec.structs.replace(timer.definition, tenant=tenant, args=arguments_of(call))
+    return Timer(definition, call)
 
 
 def _check_tenant(desk: AtDesk, timer: Timer) -> None:
