@@ -151,13 +151,22 @@ class LastingRules(RuleBasedStateMachine):
 
     # --- notes and waits ----------------------------------------------------------------------
 
-    @rule(parts=st.lists(drawn.notes, min_size=1, max_size=3), pick=st.integers(0, 9), resend=again)
-    def keep(self, parts: list[Drawn], pick: int, resend: bool) -> None:
-        """Keep notes of what a boot holds; more notes than runs are about the same ones again."""
+    @rule(
+        parts=st.lists(drawn.notes, min_size=1, max_size=3),
+        pick=st.integers(0, 9),
+        stale=st.sampled_from((0, 0, 0, 1)),
+        resend=again,
+    )
+    def keep(self, parts: list[Drawn], pick: int, stale: int, resend: bool) -> None:
+        """Keep notes of what a boot holds; more notes than runs are about the same ones again.
+
+        Now and then they are of the attempt before, as those of a process that stood still.
+        """
         held = self.hands(pick)
         if held:
-            notes = [self._note(*held[i % len(held)][1:], parts=one) for i, one in enumerate(parts)]
-            self.send("keep", resend, held[0][0], notes)
+            boot, all_of = held[0][0], [(run, epoch - stale) for _, run, epoch in held]
+            notes = [self._note(*all_of[i % len(held)], parts=one) for i, one in enumerate(parts)]
+            self.send("keep", resend, boot, notes)
 
     @rule(boot=boots, attempt=claims, parts=drawn.notes, own=st.booleans(), resend=again)
     def keep_any(
