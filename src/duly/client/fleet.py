@@ -42,14 +42,7 @@ class FleetVerbs(Ground):
             raise InvalidValue("expected an incident to have a kind, a subject and a summary")
         opened = await self._store.open_incident(incident)
         if opened:
-            self._bus.emit(
-                events.IncidentOpened(
-                    kind=incident.kind,
-                    subject=incident.subject,
-                    severity=incident.severity,
-                    summary=incident.summary,
-                )
-            )
+            self._bus.emit(events.IncidentOpened.of(incident))
         return opened
 
     async def acknowledge(self, kind: str, subject: str, *, by: str, note: str = "") -> Answer:

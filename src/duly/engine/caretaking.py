@@ -245,11 +245,4 @@ class Caretaking:
 async def open_incident(store: Store, telling: Telling, incident: Incident) -> None:
     """Open an incident, and tell of it if it was not open before."""
     if await store.open_incident(incident):
-        telling.emit(
-            events.IncidentOpened(
-                kind=incident.kind,
-                subject=incident.subject,
-                severity=incident.severity,
-                summary=incident.summary,
-            )
-        )
+        telling.emit(events.IncidentOpened.of(incident))

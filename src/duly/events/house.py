@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from duly.core.fleet import Proof
+from duly.core.fleet import Incident, Proof
 from duly.events.base import Event, Level, event
 
 # --- instances ------------------------------------------------------------------------------
@@ -142,6 +142,16 @@ class IncidentOpened(Event, frozen=True, kw_only=True, gc=False):
     subject: str
     severity: str
     summary: str
+
+    @classmethod
+    def of(cls, incident: Incident) -> IncidentOpened:
+        """Return the event of an incident that was just opened."""
+        return cls(
+            kind=incident.kind,
+            subject=incident.subject,
+            severity=incident.severity,
+            summary=incident.summary,
+        )
 
 
 @event("incident.closed", Level.INFO)

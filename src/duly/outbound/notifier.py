@@ -245,14 +245,7 @@ class Notifier:
             owner=self._application,
         )
         if await self._store.open_incident(incident):
-            self._bus.emit(
-                events.IncidentOpened(
-                    kind=incident.kind,
-                    subject=incident.subject,
-                    severity=incident.severity,
-                    summary=incident.summary,
-                )
-            )
+            self._bus.emit(events.IncidentOpened.of(incident))
 
     # --- when to look -------------------------------------------------------------------------
 

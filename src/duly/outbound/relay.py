@@ -145,14 +145,7 @@ class Relay:
             evidence={"destination": self._destination.name, "waiting": str(count)},
         )
         if await self._store.open_incident(incident):
-            self._bus.emit(
-                events.IncidentOpened(
-                    kind=incident.kind,
-                    subject=incident.subject,
-                    severity=incident.severity,
-                    summary=incident.summary,
-                )
-            )
+            self._bus.emit(events.IncidentOpened.of(incident))
 
     async def _back(self) -> None:
         if self._away_since is None:
