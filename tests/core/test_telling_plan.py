@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from duly.core.fleet import Incident
 from duly.core.notices import (
+    CHANNEL_DOWN,
     MOST_TOLD,
     ChannelPlan,
     Notice,
@@ -22,7 +23,6 @@ from duly.core.notices import (
     Told,
 )
 from duly.core.telling import (
-    CHANNEL_DOWN,
     ChannelState,
     News,
     Outlook,

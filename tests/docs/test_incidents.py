@@ -51,7 +51,7 @@ def constants(*modules: str) -> set[str]:
 
 def test_every_kind_that_is_opened_is_told_of() -> None:
     told = dict(ROW.findall(PAGE.read_text()))
-    named = constants("core/effects.py", "core/breakers.py", "core/expect.py", "core/telling.py")
+    named = constants("core/effects.py", "core/breakers.py", "core/expect.py", "core/notices.py")
     found = {kind for kind, _ in opened()} | named
     assert sorted(found) == sorted(told), "opened in the code, and told of in the table"
     assert set(told.values()) <= {"info", "warning", "critical"}

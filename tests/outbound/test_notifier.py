@@ -12,8 +12,7 @@ from msgspec import structs
 
 from duly import events
 from duly.core.fleet import Incident, Instance
-from duly.core.notices import ChannelPlan, Notice, NotifyPlan, Told
-from duly.core.telling import CHANNEL_DOWN
+from duly.core.notices import CHANNEL_DOWN, ChannelPlan, Notice, NotifyPlan, Told
 from duly.events import Bus
 from duly.outbound.base import DestinationRefused, DestinationUnavailable
 from duly.outbound.notifier import Notifier

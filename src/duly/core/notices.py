@@ -19,6 +19,9 @@ from duly.core.fleet import Incident
 SEVERITIES = ("info", "warning", "critical")
 """From the least to the worst."""
 
+CHANNEL_DOWN = "channel.down"
+"""A channel takes no notices. Told on the other channels, never on that one."""
+
 MOST_TOLD = 20
 """Incidents that one notice names; the others are counted."""
 
@@ -100,3 +103,8 @@ class NotifyPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     channels: tuple[ChannelPlan, ...] = ()
     rules: tuple[Rule, ...] = ()
+
+
+def rank(severity: str) -> int:
+    """Return the place of a severity, from the least up; one that is not known is the worst."""
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)

@@ -13,10 +13,7 @@ from datetime import date, datetime, timedelta
 import msgspec
 
 from duly.core.fleet import Incident
-from duly.core.notices import MOST_TOLD, SEVERITIES, Item, Notice, Told
-
-CHANNEL_DOWN = "channel.down"
-"""A channel takes no notices. Told on the other channels, never on that one."""
+from duly.core.notices import MOST_TOLD, Item, Notice, Told, rank
 
 SLACK = timedelta(hours=1)
 """How long after its instant a change may become visible: no transaction lasts so long."""
@@ -129,11 +126,6 @@ class ChannelStanding(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     waiting: int = 0  # notices that are drawn up and did not arrive
     untold: int = 0  # incidents of which it was told nothing yet; counted to a thousand
-
-
-def rank(severity: str) -> int:
-    """Return the place of a severity, from the least up; one that is not known is the worst."""
-    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 
 
 def digest_items(incidents: Iterable[Incident], since: datetime) -> tuple[Item, ...]:

@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.fleet import Incident
-from duly.core.hearing import passes
+from duly.core.hearing import hears
 from duly.core.notices import (
     MOST_TOLD,
     ChannelPlan,
@@ -27,10 +27,10 @@ from duly.core.notices import (
     NoticeKind,
     NotifyPlan,
     Told,
+    rank,
 )
 from duly.core.quiet import digest_due, next_digest, quiet_until
 from duly.core.telling import (
-    CHANNEL_DOWN,
     SLACK,
     ChannelState,
     Drawn,
@@ -39,7 +39,6 @@ from duly.core.telling import (
     Outlook,
     Overdue,
     Summed,
-    rank,
 )
 
 FIRST_GAP, LONGEST_GAP = timedelta(minutes=1), timedelta(hours=1)
@@ -59,19 +58,14 @@ class Due(msgspec.Struct, frozen=True):
 
 
 def heard_on(plan: NotifyPlan, channel: str, incident: Incident) -> bool:
-    """Whether a channel is told of an incident. No channel is told that it is down itself."""
-    if incident.kind == CHANNEL_DOWN and incident.subject == channel:
-        return False
-    return not plan.rules or any(
-        channel in rule.channels
-        and passes(
-            rule,
-            kind=incident.kind,
-            severity=incident.severity,
-            subject=incident.subject,
-            owner=incident.owner,
-        )
-        for rule in plan.rules
+    """Whether a channel is told of an incident."""
+    return hears(
+        plan,
+        channel,
+        kind=incident.kind,
+        severity=incident.severity,
+        subject=incident.subject,
+        owner=incident.owner,
     )
 
 

@@ -20,9 +20,9 @@ import msgspec
 from duly import events
 from duly.core.clock import Clock
 from duly.core.fleet import Incident
-from duly.core.notices import ChannelPlan, Notice, NoticeKind, NotifyPlan
+from duly.core.notices import CHANNEL_DOWN, ChannelPlan, Notice, NoticeKind, NotifyPlan
 from duly.core.runs import Answer
-from duly.core.telling import CHANNEL_DOWN, ChannelState, Drawn, Outlook
+from duly.core.telling import ChannelState, Drawn, Outlook
 from duly.core.telling_plan import Drawing, Due, plan_next, retry_after, shortly
 from duly.events import Bus
 from duly.outbound.base import Channel, DestinationUnavailable, plain
