@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from hypothesis import settings
 
 MARKERS = (
     "slow: takes seconds rather than milliseconds; left out of `make check`",
     "server: starts or needs a database server",
 )
+
+
+settings.register_profile("house", deadline=None)  # no test asserts a time
+settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import json
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from duly.cli.command import cli
 from duly.cli.session import person
 from duly.core.access import scoped
 from duly.core.fleet import Incident, Proof
+from duly.core.logs import AttemptLog, LogLine, fitting
 from duly.core.runs import Ending, NewRun
 from duly.core.states import RunVerb
 from duly.errors import InvalidValue
@@ -140,6 +142,24 @@ def test_a_failed_run_is_shown_explained_and_tried_again(store: Prepared) -> Non
     assert "is live already" in store.out("runs", "retry", run)
     assert "attempt 1:" in store.out("runs", "show", run)
     assert store.json("runs", "list", "--state", "ready")[0]["id"] == run
+
+
+def test_what_a_run_logged_is_shown_and_never_obeyed(store: Prepared) -> None:
+    run = failed_run(store)
+    assert "its task keeps nothing" in store.out("runs", "logs", run)
+
+    async def verbs(to: Store, _: Duly) -> None:
+        at = datetime(2026, 3, 1, tzinfo=UTC)
+        lines = fitting([LogLine(at=at, level="info", logger="shop", text="\x1b[2J\nsecond")], 1000)
+        await to.log([AttemptLog(run=UUID(run), epoch=1, told=1, lines=lines)])
+
+    store.at(verbs)
+    told = store.out("runs", "logs", run[:13])
+    assert "attempt 1 (failed)" in told
+    assert "2026-03-01T00:00:00Z info     shop: \\x1b[2J\n  | second" in told
+    [attempt] = store.json("runs", "logs", run)
+    assert attempt["lines"][0]["text"] == "\x1b[2J\nsecond"
+    assert store.out("runs", "logs", run, "--attempt", "2") == ""
 
 
 def test_lists_are_narrowed_to_a_tenant_and_to_the_house(store: Prepared) -> None:

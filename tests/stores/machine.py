@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, multiple, rule
 
 from duly.core.fleet import Incident, InstanceState, Proof
+from duly.core.logs import AttemptLog
 from duly.core.runs import SUSPECT_QUEUE, NewRun, RunFilter
 from duly.core.schedules import Definition, ScheduleFilter
 from duly.core.states import RunState, RunVerb, ScheduleVerb
@@ -34,7 +35,7 @@ from tests.stores.world import T0, ident, instance
 
 SAME_TWICE = frozenset(
     "register renew leave take_over come_back enqueue end cancel unpark revive declare edit"
-    " give_back move orphan open_incident close_incident keep emit fork outgoing relayed prove"
+    " give_back move orphan open_incident close_incident keep emit log fork outgoing relayed prove"
     " breaker_calls breaker_tell breaker_move"
     " acknowledge outlook draw_up arrived"
     " add_key use_key revoke_key note_change settle_change".split()
@@ -271,6 +272,11 @@ class Agreement(LastingRules, BreakerRules):
                 self.ending(run, epoch, verb, drawn.ending_parts(verb, delay, text))
                 for (run, epoch), verb in zip(mine, verbs, strict=False)
             ]
+            # As an instance does: what the attempts logged goes first.
+            logs = [
+                AttemptLog(run=run, epoch=epoch, told=delay, lines=b"[]") for run, epoch in mine
+            ]
+            self.send("log", resend, logs)
             self.send("end", resend, boot, endings)
 
     @rule(boot=boots, attempt=claims, verb=drawn.ending_verbs, own=st.booleans(), resend=again)

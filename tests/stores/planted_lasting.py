@@ -21,12 +21,30 @@ from duly.core.effects import (
     Withdraw,
 )
 from duly.core.ledger import Decided, Facts
+from duly.core.logs import AttemptLog
 from duly.core.outbox import Message
 from duly.core.runs import Answer, Ending
 from duly.core.states import RunState
 from duly.core.steps import Await, Note, fork_point
 from duly.stores.memory import MemoryStore
 from duly.stores.memory.tables import Tables
+
+
+class TheLastLogHolds(MemoryStore):
+    """Lets a log that comes late take back what a fuller one told."""
+
+    async def log(self, logs: Sequence[AttemptLog], *, now: datetime | None = None) -> None:
+        for one in logs:
+            self.t.logs.get(one.run, {}).pop(one.epoch, None)
+            await super().log([one], now=now)
+
+
+class LogsForEver(MemoryStore):
+    """Keeps the logs of every attempt, and of runs that are forgotten."""
+
+    async def log(self, logs: Sequence[AttemptLog], *, now: datetime | None = None) -> None:
+        for one in logs:
+            self.t.logs.setdefault(one.run, {})[one.epoch] = one
 
 
 class KeepsForAnyone(MemoryStore):

@@ -34,6 +34,7 @@ from tests.stores.contract import (
     test_events,
     test_firing,
     test_limits,
+    test_logs,
     test_outbox,
     test_steps,
     test_telling,
@@ -189,6 +190,8 @@ CAUGHT_BY_CONTRACT: list[tuple[type[MemoryStore], Check]] = [
     (ClaimsByAge, test_claim.test_higher_priority_goes_first_then_the_older_id),
     (NoFence, test_end.test_a_batch_answers_each_in_order),
     (ForgetsItsTime, went_back),
+    (lasting.TheLastLogHolds, test_logs.test_the_log_that_tells_most_holds_whenever_it_comes),
+    (lasting.LogsForEver, test_logs.test_only_the_newest_attempts_of_a_run_keep_theirs),
     (lasting.KeepsForAnyone, test_steps.test_a_note_without_its_fence_keeps_nothing),
     (lasting.KeepsDeaths, test_steps.test_what_is_kept_is_progress_that_forgives_deaths),
     (

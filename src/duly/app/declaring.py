@@ -17,6 +17,7 @@ from duly.core.breakers import Breaker, check_breaker
 from duly.core.durations import parse_duration
 from duly.core.expect import Expect
 from duly.core.firing import check_definition
+from duly.core.logs import Keeping
 from duly.core.rules import RetryPolicy
 from duly.core.schedules import CatchUp, CatchUpMode, Definition, Overlap
 from duly.core.tasks import Task, task_from
@@ -34,7 +35,8 @@ class TaskOptions(TypedDict, total=False):
     """How a task runs, and what is expected of it.
 
     `limit` is (key, how many at once in the whole fleet). `breaker` names the target that the task
-    calls: while the target is broken, runs wait and spend no retry.
+    calls: while the target is broken, runs wait and spend no retry. `logs` says which attempts keep
+    what they log; None: as `engine.logs` says.
     """
 
     retries: int
@@ -47,6 +49,7 @@ class TaskOptions(TypedDict, total=False):
     expires_after: Duration | None
     expect: Expect | None
     breaker: str | Breaker | None
+    logs: Literal["failed", "all", "none"] | None
 
 
 class ScheduleOptions(TypedDict, total=False):
@@ -110,6 +113,7 @@ def make_task(fn: Callable[..., Any], name: str | None, options: Mapping[str, An
         expires_after=None if expires is None else parse_duration(expires, what="expires_after"),
         expect=expect,
         breaker=_breaker(options.get("breaker")),
+        logs=None if options.get("logs") is None else _choice(Keeping, "logs", options["logs"]),
     )
 
 

@@ -18,6 +18,7 @@ from duly.app.notifying import make_notifiers
 from duly.app.supervising import attach, part
 from duly.app.wiring import make_ports
 from duly.core.fleet import Health, Incident
+from duly.core.logs import Keeping
 from duly.engine import Engine, Plan
 from duly.errors import ConfigError, EnvironmentFailure, Refused
 from duly.stores.base import Retention, Standing
@@ -46,6 +47,7 @@ def make_plan(app: Duly, queues: tuple[str, ...] | None, resources: object) -> P
         presence=chosen.presence,
         stop_grace=chosen.stop_grace,
         loop_failures=chosen.loop_failures,
+        logs=Keeping(chosen.logs),
         resources=resources,
         gate=app.gate,
         topics=checks(app),

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from duly.app.explaining import find_run
-from duly.cli.display import say, show, show_fields
+from duly.cli.display import say, show, show_fields, show_json
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -128,6 +128,36 @@ async def show_run(run: str, app_spec: str | None, store: str | None, output: st
                    f" on boot {one['boot']}: {one['outcome']}")  # fmt: skip
         if one["detail"]:
             say("  " + str(one["detail"]).rstrip().replace("\n", "\n  "))
+
+
+@runs.command()
+@click.argument("run")
+@click.option("--attempt", type=click.IntRange(min=1), help="Of this attempt only.")
+@app_options
+@output_option
+@asynchronous
+async def logs(
+    run: str, attempt: int | None, app_spec: str | None, store: str | None, output: str
+) -> None:
+    """Show what the code of RUN logged: the last lines of each attempt, or why none are kept."""
+    app = find_app(app_spec, store)
+    async with opened(app):
+        view = await find_run(app.store, run)
+        attempts = await app.client.logs(view.id)
+    chosen = [one for one in attempts if attempt in (None, one.attempt)]
+    if output == "json":
+        return show_json([msgspec.to_builtins(one) for one in chosen])
+    if not chosen:
+        known = ", ".join(str(one.attempt) for one in attempts) or "none was begun"
+        return click.echo(f"no such attempt of run {view.id}: {known}", err=True)
+    for one in chosen:
+        click.echo(f"attempt {one.attempt} ({one.outcome})")
+        if one.unkept:
+            click.echo(f"  ({one.unkept})")
+        for line in one.lines:
+            said = line.text.rstrip().replace("\n", "\n  | ")
+            say(f"  {rfc3339(line.at)} {line.level:<8} {line.logger}: {said}")
+    return None
 
 
 def step_row(step: Step) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import msgspec
 from duly import events
 from duly.client.ground import Ground
 from duly.core.access import on_rows, scoped, unscoped
+from duly.core.logs import LoggedAttempt, account
 from duly.core.rules import check_key
 from duly.core.runs import Answer, NewRun, Reuse, RunFilter, RunView
 from duly.core.states import ENDS, RunState
@@ -179,6 +180,13 @@ class RunVerbs(Ground):
         """Return what a run remembers: its steps, and its progress."""
         await self.run(run)
         return await self._store.remembered(run)
+
+    async def logs(self, run: UUID) -> list[LoggedAttempt]:
+        """Return the attempts of a run, oldest first, each with the last lines that it logged.
+
+        An attempt that keeps none says why; see `logs` of `app.task`.
+        """
+        return account(await self.run(run), await self._store.logged(run))
 
     async def fork(self, run: UUID, *, at: str, by: str) -> UUID:
         """Let a run go on as another one that forgets the step named `at` and all after it.

@@ -149,6 +149,12 @@ class EngineSettings(_Room):
         low=timedelta(hours=1),
     )
 
+    logs: str = setting(
+        "failed",
+        "Which attempts keep what their code logs, where the task does not say.",
+        choices=("failed", "all", "none"),
+    )
+
     def __post_init__(self) -> None:
         self._check("engine")
         least = 2 * self.renewal + self.margin

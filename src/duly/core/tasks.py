@@ -16,6 +16,7 @@ import msgspec
 
 from duly.core.breakers import Breaker
 from duly.core.expect import Expect
+from duly.core.logs import Keeping
 from duly.core.rules import MAX_PAYLOAD, RetryPolicy, check_payload
 from duly.errors import InvalidValue, UsageError, one_line
 
@@ -37,6 +38,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     expires_after: timedelta | None = None
     expect: Expect | None = None
     breaker: Breaker | None = None
+    logs: Keeping | None = None  # None: as the instance is set
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Bind a call's arguments to names and encode them; raise `InvalidValue` if they misfit."""

@@ -34,6 +34,7 @@ from duly.engine.durable.services import Services
 from duly.engine.durable.waiting import Suspended
 from duly.engine.durable.work import Work
 from duly.engine.hands import Holding
+from duly.engine.recording import Recording
 from duly.engine.synchronous import SyncContext
 from duly.engine.threads import Threads
 from duly.errors import BreakerOpen, DulyError, InvalidValue, NotPerformed, WorkCancelled
@@ -65,8 +66,9 @@ class Attempts:
         services: Services | None = None,
         resources: Any = None,
         gate: Gate | None = None,
+        recording: Recording | None = None,
     ) -> None:
-        self._gate = gate
+        self._gate, self._recording = gate, recording
         self._services = services
         self._tasks, self._clock, self._threads, self._zones = tasks, clock, threads, zones
         self._slots, self._resources = slots, resources
@@ -174,6 +176,8 @@ class Attempts:
 
     async def _in_loop(self, holding: Holding, task: Task) -> None:
         holding.begun = True
+        if self._recording is not None:
+            self._recording.open(holding, task)
         ending: Ending | None
         context: Context | None = None
         try:
@@ -243,6 +247,8 @@ class Attempts:
     # --- threads --------------------------------------------------------------------------
 
     async def _in_thread(self, holding: Holding, task: Task) -> None:
+        if self._recording is not None:
+            self._recording.open(holding, task)
         try:
             arguments = task.decode(holding.claimed.args)
         except InvalidValue as error:

@@ -46,6 +46,7 @@ from duly.engine.hands import Hands, Holding
 from duly.engine.lease import Lease
 from duly.engine.plan import Plan
 from duly.engine.ports import Keeper, Ports
+from duly.engine.recording import Recording
 from duly.engine.reporting import Reporting
 from duly.engine.roster import Roster
 from duly.engine.settling import Settling
@@ -77,6 +78,7 @@ class Engine:
         self.keeping: Gathering[tuple[UUID, Note], Answer] = Gathering("keeping", self._keep)
         self.posting: Gathering[Entry, Posted] = Gathering("posting", store.post)
         self.gate = plan.gate or Gate(store, clock, emit=self.telling.emit)
+        self.recording = Recording(store, clock, plan.logs)
         self.attempts = Attempts(
             plan.tasks,
             clock,
@@ -86,6 +88,7 @@ class Engine:
             services=self._services(),
             resources=plan.resources,
             gate=self.gate,
+            recording=self.recording,
         )
         self._presence: Presence | None = store.presence(plan.grace)
         self._make_loops()
@@ -194,6 +197,7 @@ class Engine:
     async def start(self) -> None:
         """Join the fleet; waits for a store that is away. Raises what cannot mend itself."""
         self._unlisten = self._store.listen(self._hear)
+        self.recording.attend()
         await self._persistently(self._join)
         self._keeper.start(self.lease.beat, self._plan.renewal.total_seconds())
         presenting: list[Loop] = [] if self.presenting is None else [self.presenting]
@@ -212,6 +216,7 @@ class Engine:
                 self.caretaking,
                 self.expecting,
                 self.reporting,
+                self.recording,
                 self.halting,
                 Burying(self),
                 *self.beside,
@@ -354,6 +359,7 @@ class Engine:
             self._unlisten()
         self.announcing.stop()
         self.threads.stop()
+        self.recording.leave()
         self.telling.emit(events.InstanceStopped(boot=self.boot, released=released))
         return released
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from duly.core.logs import Keeping
 from duly.core.schedules import Definition
 from duly.core.tasks import Task
 from duly.engine.breaking import Gate
@@ -37,6 +38,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     stop_grace: timedelta = timedelta(seconds=30)
     loop_failures: int = 5
     keep: Retention = Retention()
+    logs: Keeping = Keeping.FAILED  # of tasks that do not say
     resources: Any = None  # what the lifespan yielded: `ctx.resources`
     gate: Gate | None = None  # the breakers as this process sees them; its own without one
     topics: Mapping[str, Callable[[bytes], object]] | None = None  # what checks a message to each

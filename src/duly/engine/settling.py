@@ -14,6 +14,7 @@ from uuid import UUID
 
 from duly.core.runs import Answer, Ending
 from duly.engine.hands import Hands, Holding
+from duly.engine.recording import logs_of_ends
 from duly.stores.base import Store
 
 BATCH = 1000
@@ -63,6 +64,9 @@ class Settling:
         if not self._batch or self.boot is None:
             return
         batch, boot = self._batch, self.boot
+        logs = logs_of_ends(batch)
+        if logs:  # first, so that whoever hears of the end finds them
+            await self._store.log(logs)
         answers = await self._store.end(boot, [ending for _, ending in batch])
         if boot != self.boot:
             return  # the boot died meanwhile; its batch was forgotten

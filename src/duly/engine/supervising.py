@@ -40,7 +40,7 @@ STOP_S = 3.0
 
 OWN_LOOPS = frozenset(
     "presenting looking claiming settling keeping posting firing promoting watching reaping"
-    " caretaking expecting reporting burying tripping halting".split()
+    " caretaking expecting reporting recording burying tripping halting".split()
 )
 """The names of Duly's own loops, which no other loop of an instance may have."""
 

@@ -1,8 +1,8 @@
 """The part of the store's protocol about what outlasts an attempt.
 
-Steps and cursors, so that a run goes on where it was; messages that leave by the outbox; events
-that runs await; and the ledger of effects. What `base.py` says of all verbs holds here too: one
-transaction each, sending twice equals sending once, decisions by the core.
+Steps and cursors, so that a run goes on where it was; what its code logged; messages that leave by
+the outbox; events that runs await; and the ledger of effects. What `base.py` says of all verbs
+holds here too: one transaction each, sending twice equals sending once, decisions by the core.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from duly.core.effects import Address, Effect, EffectFilter, Entry, Line, Posted
+from duly.core.logs import AttemptLog
 from duly.core.outbox import Message, Outgoing
 from duly.core.runs import Answer
 from duly.core.steps import Event, Memory, Note
@@ -60,6 +61,20 @@ class Lasting(Protocol):
         old one is cancelled unless it has ended; while it runs: `impossible`. `unknown` without
         such a run; raises `UnknownName` without such a step. Again: `already`.
         """
+        ...
+
+    # --- what runs log --------------------------------------------------------------------------
+
+    async def log(self, logs: Sequence[AttemptLog], *, now: datetime | None = None) -> None:
+        """Keep what attempts logged: of one attempt, the log that tells most.
+
+        Evidence, so it needs no fence. Nothing is kept of a run that is not known, and of a run
+        no more than the newest attempts. Again: the same.
+        """
+        ...
+
+    async def logged(self, run: UUID) -> list[AttemptLog]:
+        """Return what is kept of a run's attempts, oldest first."""
         ...
 
     # --- the outbox ---------------------------------------------------------------------------

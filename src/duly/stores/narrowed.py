@@ -38,6 +38,7 @@ _OF_RUN: dict[str, Any] = {
     "revive": Answer.UNKNOWN,
     "fork": Answer.UNKNOWN,
     "remembered": Memory(),
+    "logged": [],
 }
 _OF_SCHEDULE: dict[str, Any] = {
     "move": Answer.UNKNOWN,

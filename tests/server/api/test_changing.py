@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import pytest
 from msgspec import structs
 
+from duly.core.logs import AttemptLog, LogLine, fitting
 from duly.core.telling import Drawn
 from tests.server.api.shop import Caller, make_shop, served, with_roles
 
@@ -325,3 +328,24 @@ def test_a_ring_tells_of_what_fell_out_of_it() -> None:
     assert gone and [number for number, _ in found] == [3, 4, 5]
     assert ring.since(2) == (False, found)
     assert ring.since(5) == (False, [])
+
+
+async def test_what_a_run_logged_is_shown_by_attempt(api: Caller) -> None:
+    run = UUID((await add(api)).body["id"])
+    line = LogLine(
+        at=datetime(2026, 3, 1, tzinfo=UTC), level="error", logger="shop", text="no\x1b[1m"
+    )
+    for epoch in (1, 2):
+        lines = fitting([line], 1000)
+        await api.app.store.log([AttemptLog(run=run, epoch=epoch, told=3, lines=lines)])
+    shown = await api.call("GET", f"/api/v1/runs/{run}/logs?attempt=2", key="viewer")
+    [attempt] = shown.body["attempts"]
+    assert (attempt["attempt"], attempt["told"]) == (2, 3)
+    assert attempt["unkept"] == "2 earlier lines are not kept"
+    assert attempt["lines"] == [
+        {"at": "2026-03-01T00:00:00Z", "level": "error", "logger": "shop", "text": "no\x1b[1m"}
+    ]
+    every = await api.call("GET", f"/api/v1/runs/{run}/logs", key="viewer")
+    assert [one["attempt"] for one in every.body["attempts"]] == [1, 2]
+    for path, status in ((f"/{UUID(int=7)}/logs", 404), (f"/{run}/logs?attempt=0", 422)):
+        assert (await api.call("GET", f"/api/v1/runs{path}")).status == status

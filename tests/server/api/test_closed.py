@@ -27,6 +27,7 @@ WHO_MAY = {
     ("GET", "/api/v1/runs"): EVERYONE,
     ("GET", "/api/v1/runs/{run}"): EVERYONE,
     ("GET", "/api/v1/runs/{run}/why"): EVERYONE,
+    ("GET", "/api/v1/runs/{run}/logs"): EVERYONE,
     ("POST", "/api/v1/runs/bulk"): OPERATORS,
     ("POST", "/api/v1/runs/{run}/cancel"): OPERATORS,
     ("POST", "/api/v1/runs/{run}/retry"): OPERATORS,

@@ -250,7 +250,11 @@ def _failed(run: RunView, fleet: Fleet, known: Known) -> Standing:
         called or cause,
         f"{headline}: {last_line(run.error)}",
         causes if permanent else [],
-        [f"duly runs show {run.id} for the traceback", f"duly runs retry {run.id}"],
+        [
+            f"duly runs show {run.id} for the traceback",
+            f"duly runs logs {run.id} for what it logged",
+            f"duly runs retry {run.id}",
+        ],
         also=(cause,),
         since=run.ended_at,
     )

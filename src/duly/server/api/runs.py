@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -69,6 +70,37 @@ class ProgressShown(BaseModel):
     published: int = 0
     effects: int = 0
     at: Shown | None = None
+
+
+class LineShown(BaseModel):
+    """One line that the code of a run logged."""
+
+    at: Shown = Field(description="By the clock of the process that logged it.")
+    level: str
+    logger: str
+    text: str
+
+
+class AttemptLogged(BaseModel):
+    """The last lines of one attempt."""
+
+    attempt: int
+    outcome: str = Field(description="How it ended; of the newest: the state of the run.")
+    told: int = Field(description="How many lines it logged, as far as is known.")
+    lines: list[LineShown]
+    unkept: str = Field(description="Why lines are not here that may have been logged; else empty.")
+
+
+class LogsShown(BaseModel):
+    """What the code of a run logged, by attempt, oldest first."""
+
+    attempts: list[AttemptLogged]
+
+
+class LogQuery(Asked):
+    """Of which attempt; all by default."""
+
+    attempt: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
 
 
 class RunShown(BaseModel):
@@ -243,6 +275,19 @@ async def show_run(desk: AtDesk, run: UUID) -> RunInFull:
 async def why_run(desk: AtDesk, run: UUID) -> Explained:
     """The chain of causes, in words."""
     return Explained(**msgspec.to_builtins(await desk.ground.explain(str(run))))
+
+
+@room.get("/{run}/logs", summary="Show what a run logged", problems=(404,))
+async def run_logs(desk: AtDesk, run: UUID, where: Annotated[LogQuery, Query()]) -> LogsShown:
+    """The last lines that the code of each attempt logged, or why they are not kept."""
+    attempts = await desk.client.logs(run)
+    return LogsShown(
+        attempts=[
+            AttemptLogged(**msgspec.to_builtins(one, builtin_types=(datetime,)))
+            for one in attempts
+            if where.attempt in (None, one.attempt)
+        ]
+    )
 
 
 @room.post("/{run}/cancel", Right.OPERATE, summary="Cancel a run", problems=(404, 409))

@@ -362,6 +362,7 @@ class FleetVerbs:
         self.t.attempts.pop(run, None)
         self.t.steps.pop(run, None)
         self.t.progress.pop(run, None)
+        self.t.logs.pop(run, None)
         self.t.awaits.pop(run, None)
         if asked.schedule and asked.due:
             occurrence = (asked.schedule, asked.due)

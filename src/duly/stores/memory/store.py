@@ -18,6 +18,7 @@ from duly.stores.memory.access import AccessVerbs
 from duly.stores.memory.breaking import BreakerVerbs
 from duly.stores.memory.fleet import FleetVerbs
 from duly.stores.memory.ledger import LedgerVerbs
+from duly.stores.memory.logs import LogVerbs
 from duly.stores.memory.remembering import MemoryVerbs
 from duly.stores.memory.schedules import ScheduleVerbs
 from duly.stores.memory.tables import Tables
@@ -49,6 +50,7 @@ class _Line:
 class MemoryStore(
     BreakerVerbs,
     MemoryVerbs,
+    LogVerbs,
     LedgerVerbs,
     ScheduleVerbs,
     TellingVerbs,

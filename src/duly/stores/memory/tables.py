@@ -17,6 +17,7 @@ from duly.core.access import ApiKey, Change
 from duly.core.breakers import BreakerLine, BreakerRow
 from duly.core.effects import Address, Effect, Line
 from duly.core.fleet import Incident, Instance
+from duly.core.logs import AttemptLog
 from duly.core.notices import Notice
 from duly.core.outbox import Message
 from duly.core.rules import after_death, not_before
@@ -132,6 +133,7 @@ class Tables:
         self.notices: dict[UUID, NoticeRow] = {}
         self.steps: dict[UUID, dict[str, Step]] = {}
         self.progress: dict[UUID, Progress] = {}
+        self.logs: dict[UUID, dict[int, AttemptLog]] = {}  # by run and attempt
         self.awaits: dict[UUID, tuple[Await, ...]] = {}
         self.events: dict[str, Event] = {}
         self.outbox: dict[UUID, Message] = {}  # in the order of their commits
@@ -323,6 +325,9 @@ class Tables:
                 for name, one in kept.items()
             },
             "progress": {str(i): _plain(one) for i, one in self.progress.items()},
+            "logs": {
+                f"{i}#{e}": _plain(one) for i, kept in self.logs.items() for e, one in kept.items()
+            },
             "awaits": {
                 str(i): sorted([one.event, one.group] for one in awaits)
                 for i, awaits in self.awaits.items()

@@ -190,6 +190,8 @@ with runs as (
   delete from duly_progress where run = any($1::uuid[])
 ), awaits as (
   delete from duly_await where run = any($1::uuid[])
+), logs as (
+  delete from duly_log where run = any($1::uuid[])
 )
 delete from duly_key k using runs, ended
 where ended.id = runs.id and ended.state <> 'succeeded' and k.task = runs.task

@@ -23,6 +23,7 @@ from duly.stores.postgres.breaking import BREAKER_LINE, breaker_line_of
 from duly.stores.postgres.entries import AUDIT_COLUMNS, effect_of, line_of, where_clause
 from duly.stores.postgres.fleet import INSTANCES, instance_of
 from duly.stores.postgres.housekeeping import INCIDENT, incident_of
+from duly.stores.postgres.logs import log_of
 from duly.stores.postgres.outbox import message_of
 from duly.stores.postgres.remembering import event_of, progress_of, step_of
 from duly.stores.postgres.rows import (
@@ -127,7 +128,9 @@ async def _lasting(conn: asyncpg.Connection) -> dict[str, Any]:
         awaits.setdefault(str(run), []).append([event, group])
     events = await conn.fetch("select name, body, by, at from duly_event order by name")
     relays = await conn.fetch("select topic, boot, until from duly_relay order by topic")
+    logs = await conn.fetch("select run, epoch, told, lines from duly_log order by run, epoch")
     return {
+        "logs": {f"{r['run']}#{r['epoch']}": _plain(log_of(r)) for r in logs},
         "steps": {f"{r['run']}/{r['name']}": _plain(step_of(tuple(r)[1:])) for r in steps},
         "progress": {str(r["run"]): _plain(progress_of(tuple(r)[1:])) for r in told},
         "awaits": awaits,

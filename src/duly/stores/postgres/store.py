@@ -28,6 +28,7 @@ from duly.stores.postgres.floors import Floors
 from duly.stores.postgres.housekeeping import HousekeepingVerbs
 from duly.stores.postgres.lease import Line
 from duly.stores.postgres.ledger import LedgerVerbs
+from duly.stores.postgres.logs import LogVerbs
 from duly.stores.postgres.moving import MoveVerbs
 from duly.stores.postgres.outbox import OutboxVerbs
 from duly.stores.postgres.presence import SessionPresence
@@ -59,6 +60,7 @@ class PostgresStore(
     ScheduleVerbs,
     HousekeepingVerbs,
     RememberVerbs,
+    LogVerbs,
     OutboxVerbs,
     LedgerVerbs,
     SweepVerbs,

@@ -43,6 +43,7 @@ _FORGET = (
     "delete from duly_attempt where run = ?",
     "delete from duly_step where run = ?",
     "delete from duly_progress where run = ?",
+    "delete from duly_log where run = ?",
     "delete from duly_await where run = ?",
     "delete from duly_ended where id = ?",
     "delete from duly_run where id = ?",

@@ -15,8 +15,8 @@ from duly.errors import StoreMismatch
 from duly.stores.sqlite.border import never_migrated
 from duly.stores.sqlite.tx import Tx
 
-SERVES = {number: 1 for number in range(1, 9)}
-"""For each schema, the oldest schema whose code can still work on it."""
+SERVES_FROM = 1
+"""The oldest schema whose code can still work on this one."""
 
 _META = """create table duly_meta (name text primary key, value any) strict, without rowid;
     insert into duly_meta (name, value) values
@@ -57,7 +57,7 @@ def step_forward(tx: Tx) -> str | None:
             tx.conn.execute(_META)
         tx.conn.execute(text)
         tx.do("update duly_meta set value = ? where name = 'schema'", number)
-        tx.do("update duly_meta set value = ? where name = 'serves'", SERVES[number])
+        tx.do("update duly_meta set value = ? where name = 'serves'", SERVES_FROM)
         return name
     return None
 

@@ -19,6 +19,7 @@ from duly.stores.sqlite.breaking import line_rows as breaker_lines
 from duly.stores.sqlite.fleet import instance_rows
 from duly.stores.sqlite.housekeeping import incident_rows
 from duly.stores.sqlite.ledger import effect_rows, line_rows
+from duly.stores.sqlite.logs import log_rows
 from duly.stores.sqlite.notes import STEP, step_of
 from duly.stores.sqlite.outbox import message_rows
 from duly.stores.sqlite.rows import instant, instant_or_none, uuid_of, uuid_or_none
@@ -135,6 +136,7 @@ def _lasting(tx: Tx) -> dict[str, Any]:
             str(uuid_of(row[0])): _plain(progress_of(row[1:]))
             for row in tx.all(f"select run, {PROGRESS} from duly_progress p")
         },
+        "logs": {f"{one.run}#{one.epoch}": _plain(one) for one in log_rows(tx, "")},
         "awaits": awaits,
         "events": {
             name: _plain(Event(name=name, body=body, by=by, at=instant(at)))

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from duly.core.effects import Address, Effect, EffectFilter, Entry, Line, Posted
 from duly.core.fleet import Claim, Horizon, Incident, Instance, Proof, Renewal, TakenOver
+from duly.core.logs import AttemptLog
 from duly.core.outbox import Message, Outgoing
 from duly.core.runs import Answer, Ending, Enqueued, NewRun, RunFilter, RunView
 from duly.core.schedules import Backlog, Declared, Definition, ScheduleFilter, ScheduleRow
@@ -54,6 +55,7 @@ from duly.stores.sqlite import (
     views,
     waits,
 )
+from duly.stores.sqlite import logs as said
 from duly.stores.sqlite import notes as memory
 from duly.stores.sqlite.file import checked_path, refuse_network
 from duly.stores.sqlite.line import SqliteLine
@@ -296,6 +298,12 @@ class _Lasting(_Runs):
 
     async def remembered(self, run: UUID) -> Memory:
         return await self._read(lambda tx: memory.remembered(tx, run))
+
+    async def log(self, logs: Sequence[AttemptLog], *, now: datetime | None = None) -> None:
+        await self._write(lambda tx: said.log(tx, logs))
+
+    async def logged(self, run: UUID) -> list[AttemptLog]:
+        return await self._read(lambda tx: said.logged(tx, run))
 
     async def emit(self, event: Event, *, now: datetime | None = None) -> Answer:
         return await self._write(lambda tx: waits.emit(tx, event, now))
