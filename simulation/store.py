@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 PLAIN = frozenset(
     """run runs counts instances clock incidents schedule schedules backlogs verdicts remembered
-    happened effect effects audit outbox lapsed logged snapshot open close migrate accept""".split()
+    happened effect effects audit outbox lapsed logged snapshot open close migrate accept
+    feed""".split()
 )
 """Verbs that write nothing: being done late means nothing for them."""
 

@@ -16,6 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from duly.stores.memory import MemoryStore
 from tests.stores.machine import Agreement
 from tests.stores.machine_access import AccessRules
+from tests.stores.machine_feed import FeedRules
 from tests.stores.machine_telling import TellingRules
 from tests.stores.makers import Ground, opened, store_params
 from tests.stores.profiles import stories
@@ -27,7 +28,7 @@ from tests.stores.profiles import stories
 def test_every_store_agrees_with_the_model(ground: Ground, name: str) -> None:
     ground.probe(name)
 
-    class Pair(Agreement, AccessRules, TellingRules):
+    class Pair(Agreement, AccessRules, TellingRules, FeedRules):
         async def make(self) -> Any:
             self.folder = tempfile.TemporaryDirectory()
             self.leaks = opened(ground.make(name, Path(self.folder.name)))
@@ -44,7 +45,7 @@ def test_every_store_agrees_with_the_model(ground: Ground, name: str) -> None:
 def test_the_model_agrees_with_itself() -> None:
     """A short run of the machine, so that the fast part holds the model's promises too."""
 
-    class Twins(Agreement, AccessRules, TellingRules):
+    class Twins(Agreement, AccessRules, TellingRules, FeedRules):
         async def make(self) -> Any:
             return MemoryStore(lambda: self.now)
 

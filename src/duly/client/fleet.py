@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from duly import events
 from duly.client.ground import Ground
+from duly.core.feed import AT_ONCE, Look, Point
 from duly.core.fleet import Incident, Instance
 from duly.core.notices import SEVERITIES
 from duly.core.runs import Answer
@@ -21,6 +22,13 @@ class FleetVerbs(Ground):
     async def instances(self) -> list[Instance]:
         """Return the fleet as known."""
         return await self._store.instances()
+
+    async def feed(self, after: Point | None, *, limit: int = AT_ONCE) -> Look:
+        """Return what happened in the whole fleet behind a point; None: where to begin.
+
+        What is behind `through` comes with a later look, and nothing that is before it.
+        """
+        return await self._store.feed(after, limit=limit)
 
     async def incidents(self, *, only_open: bool = True) -> list[Incident]:
         """Return incidents, newest first."""

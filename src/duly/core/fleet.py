@@ -44,6 +44,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     seen_at: datetime | None = None
     lease_until: datetime | None = None
+    left_at: datetime | None = None  # when it left, or was declared dead
     held: int = 0
     reason: str | None = None
 

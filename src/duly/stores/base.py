@@ -16,7 +16,7 @@ What holds for all of them:
 
 `memory.py` is the model: every other store must agree with it after any sequence of verbs.
 What outlasts an attempt (steps, messages, events, effects) is in `lasting.py`, breakers are in
-`breaking.py`, notices in `telling.py`; all this holds there alike.
+`breaking.py`, notices in `telling.py`, what happened in `feeding.py`; all this holds there alike.
 A run is looked for in `ready`, `held`, `later`, `ended` with fresh snapshots until one hits,
 because it may move between two looks.
 """
@@ -38,6 +38,7 @@ from duly.core.states import ScheduleVerb
 from duly.core.verdicts import VerdictRange
 from duly.stores.access import Access
 from duly.stores.breaking import Breaking
+from duly.stores.feeding import Feeding
 from duly.stores.lasting import DEFAULT_LEASE as DEFAULT_LEASE
 from duly.stores.lasting import Lasting
 from duly.stores.presence import DEFAULT_GRACE as DEFAULT_GRACE
@@ -117,7 +118,7 @@ class Retention(msgspec.Struct, frozen=True):
     keys: timedelta = timedelta(days=400)
 
 
-class Store(Lasting, Breaking, Telling, Access, Protocol):
+class Store(Lasting, Breaking, Telling, Feeding, Access, Protocol):
     """What is remembered. One object per process; verbs may be called from one event loop."""
 
     name: str  # for people: the URL without secrets

@@ -24,6 +24,7 @@ from duly.core.access import scoped
 from duly.core.breakers import BreakerFilter, BreakerRow, schedule_of_breaker
 from duly.core.calls import TASK
 from duly.core.effects import Address, Effect, EffectFilter, Entry, Posted, Resolve
+from duly.core.feed import Look, Point
 from duly.core.fleet import Instance
 from duly.core.runs import Answer, Enqueued, NewRun, RunFilter, RunView
 from duly.core.schedules import Declared, Definition, ScheduleFilter, ScheduleRow
@@ -124,6 +125,12 @@ class Narrowed:
 
     async def happened(self, names: Sequence[str]) -> list[Any]:
         return await self._store.happened(names) if self._told else []
+
+    async def feed(self, after: Point | None, **how: Any) -> Look:
+        """The ends of the tenant's runs; all else is of the fleet."""
+        look = await self._store.feed(after, **how)
+        own = tuple(one for one in look.happenings if one.tenant == self._tenant)
+        return msgspec.structs.replace(look, happenings=own)
 
     # --- runs -----------------------------------------------------------------------------
 

@@ -281,7 +281,7 @@ async def test_it_is_served_alone_and_mounted_in_an_application_of_ones_own(pref
 
 async def test_events_go_on_where_a_reader_left_off(api: Caller) -> None:
     await add(api, "one")
-    first = await api.call("GET", "/api/v1/events?follow=false")
+    first = await api.call("GET", "/api/v1/events?of=process&follow=false")
     last = [line for line in first.body.splitlines() if line.startswith("id: ")][-1][4:]
     assert "event: run.enqueued" in first.body
     await add(api, "two")
@@ -294,13 +294,13 @@ async def test_events_go_on_where_a_reader_left_off(api: Caller) -> None:
 
 async def events(api: Caller, last: str) -> str:
     headers = {"Last-Event-ID": last}
-    said = await api.call("GET", "/api/v1/events?follow=false", headers=headers)
+    said = await api.call("GET", "/api/v1/events?of=process&follow=false", headers=headers)
     return str(said.body)
 
 
 async def test_a_reader_hears_what_happens_as_it_happens(api: Caller) -> None:
     headers = {"Authorization": f"Bearer {api.keys['viewer']}"}
-    url = f"{api.url}/api/v1/events?kinds=run.enqueued"
+    url = f"{api.url}/api/v1/events?of=process&kinds=run.enqueued"
     async with (
         asyncio.timeout(20),
         aiohttp.ClientSession() as session,

@@ -29,7 +29,7 @@ WEEK = {"from": "2026-03-01T00:00:00Z", "to": "2026-03-02T00:00:00Z", "dry_run":
 FILE = {"file": "", "dry_run": True}
 BULK = {"action": "cancel", "task": "add", "dry_run": True, "reason": "so"}
 
-FLEET = {"instances", "queues", "incidents", "why", "events", "metrics"}
+FLEET = {"instances", "queues", "incidents", "why", "metrics"}
 COMMON = {
     ("GET", "/openapi.json"),
     ("GET", f"{API}/tasks"),
@@ -38,7 +38,7 @@ COMMON = {
 }
 LISTS = {
     ("GET", f"{API}/{room}")
-    for room in ("runs", "schedules", "timers", "effects", "breakers", "keys", "audit")
+    for room in ("runs", "schedules", "timers", "effects", "breakers", "events", "keys", "audit")
 } | {
     ("POST", f"{API}/runs/bulk"),
     ("POST", f"{API}/timers/apply"),

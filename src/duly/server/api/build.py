@@ -16,6 +16,7 @@ from duly.server.api import (
     calls,
     effects,
     fleet,
+    following,
     health,
     keys,
     problems,
@@ -67,6 +68,7 @@ def make_routes(ground: Ground) -> FastAPI:
     app.state.allowance = Allowance(at_once=60, per_minute=60)
     app.state.ring = stream.Ring(ground.clock.new_id())
     app.state.ring.attach(ground.bus)
+    app.state.watch = following.Watch(ground)
     problems.install(app)
     for room in ROOMS:
         app.include_router(room.router, prefix=PREFIX)

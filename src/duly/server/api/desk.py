@@ -27,7 +27,9 @@ from duly.server.api.problems import Problems, documented
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
-OWN = frozenset({"audit", "breakers", "effects", "keys", "runs", "schedules", "tasks", "timers"})
+OWN = frozenset(
+    {"audit", "breakers", "effects", "events", "keys", "runs", "schedules", "tasks", "timers"}
+)
 """Rooms that a tenant's keys may enter. All others are of the fleet, and so the house's alone."""
 
 

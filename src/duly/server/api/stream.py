@@ -1,9 +1,10 @@
-"""Events as they happen, by server-sent events, from a ring of the newest.
+"""Events as they happen, by server-sent events: of the whole fleet, or of this process alone.
 
-The ring holds a bounded number of this process's events; each has a number, and `Last-Event-ID`
-takes a reader on from the one it saw last. What fell out of the ring meanwhile, or belongs to an
-earlier process, is told by an event `gap`: nothing is missing in silence. A reader that is slow
-costs nobody anything: it is given a gap.
+Those of the fleet come out of the store (`following.py`), those of the process from a ring of the
+newest, which has kinds that leave nothing in the store. Each event has an id, and `Last-Event-ID`
+takes a reader on from the one it saw last: one of the fleet on any server, one of the process as
+long as this lives. What fell out meanwhile is told by an event `gap`: nothing is missing in
+silence. A reader that is slow costs nobody anything: it is given a gap.
 """
 
 from __future__ import annotations
@@ -11,21 +12,27 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from fastapi import Header, Query
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 from starlette.requests import Request
 
+from duly.core.access import on_rows, reach
+from duly.core.feed import REACH, Happening, Point, resumed
+from duly.errors import DulyError
 from duly.events import EVENTS, Bus, Event, Level, RunCompleted, RunEnqueued
-from duly.server.api.desk import AtDesk, Room
+from duly.server.api.desk import AtDesk, Desk, Room
+from duly.server.api.following import Reader, Watch
 from duly.server.api.problems import Problems
-from duly.server.api.shapes import Asked
+from duly.server.api.shapes import Asked, Tenant
 
 room = Room("events")
 
@@ -33,6 +40,7 @@ KEPT = 2_000
 AT_ONCE = 500
 READERS = 100
 BREATH_S = 15.0
+RECENT = timedelta(minutes=10)
 
 SENT = {
     "type": "object",
@@ -101,13 +109,25 @@ class Ring:
                 self._waiting.discard(me)
 
 
+class Of(StrEnum):
+    """Whose events."""
+
+    FLEET = "fleet"
+    PROCESS = "process"
+
+
 class EventQuery(Asked):
     """Which events. Without `follow` the answer ends with what is there."""
 
+    of: Of = Field(default=Of.FLEET, description="The whole fleet, or this server's process.")
     kinds: Annotated[str, Field(max_length=500)] | None = Field(
         default=None, description='Only these, such as "run.failed,incident.opened".'
     )
     follow: bool = True
+    since: AwareDatetime | None = Field(
+        default=None, description="Begin with what the fleet did then, 50 minutes ago at most."
+    )
+    tenant: Tenant | None = None
 
 
 @room.get(
@@ -116,7 +136,7 @@ class EventQuery(Asked):
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "Events of this server's process, as they happen.",
+            "description": "Events of the whole fleet, or of this server's process.",
             "content": {"text/event-stream": {"schema": SENT}},
         }
     },
@@ -129,17 +149,78 @@ async def follow_events(
 ) -> StreamingResponse:
     """What happens, as it happens; `Last-Event-ID` goes on after the last one seen.
 
-    Without it a reader begins with what happens next (with `follow=false`: with what is kept).
+    Without it a reader begins with what happens next (with `follow=false`: with the last ten
+    minutes). Of the fleet is told what the store keeps with an instant: runs that completed,
+    failed, were cancelled, skipped or expired; incidents opened, acknowledged and closed; breakers
+    that moved; instances that started, stopped or were declared dead. Each event has that instant
+    as `at`, and comes a second or so later, in the order of the instants, once. What leaves no
+    instant there (claims, retries, runs that are parked or taken over, schedules that are paused or
+    edited) is told by `of=process` alone, by the server in whose process it happens. An event `gap`
+    says that something may be missing: the id was older than 50 minutes or not of this store, too
+    much was missed, the reader is slow, or the store's clock was set back. A tenant's key is told
+    of the tenant's runs.
     """
     ring: Ring = request.app.state.ring
-    if ring.readers >= READERS:
+    watch: Watch = request.app.state.watch
+    if ring.readers + watch.readers >= READERS:
         said = f"expected at most {READERS} readers of events at once"
         raise Problems(503, "too-many-readers", said, headers={"Retry-After": "5"})
     kinds = None if where.kinds is None else frozenset(where.kinds.split(","))
-    begin = _begin(ring, last_event_id, where.follow)
-    body = _told(ring, begin, kinds, follow=where.follow)
+    if where.of is Of.PROCESS:
+        if reach(desk.caller) is not None:
+            raise Problems(403, "forbidden", "expected of=fleet: a process is the house's")
+        begin = _begin(ring, last_event_id, where.follow)
+        body = _told(ring, begin, kinds, follow=where.follow)
+    else:
+        body = await _of_fleet(desk, watch, where, last_event_id, kinds)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+
+
+async def _of_fleet(
+    desk: Desk, watch: Watch, where: EventQuery, last: str | None, kinds: frozenset[str] | None
+) -> AsyncIterator[bytes]:
+    """Return the events of the fleet; asks the store where to begin before anything is answered."""
+    tenant = reach(desk.caller)
+    if tenant is None and where.tenant is not None:
+        tenant = on_rows(where.tenant)
+
+    def wanted(one: Happening) -> bool:
+        mine = tenant is None or (one.tenant == tenant and one.name.startswith("run."))
+        return mine and (kinds is None or one.name in kinds)
+
+    reader = Reader(desk.ground, watch, wanted)
+    gap, after = await _begin_of_fleet(desk, where, last)
+    return _sent(reader, b"" if not gap else reader.gap(last), after, follow=where.follow)
+
+
+async def _begin_of_fleet(
+    desk: Desk, where: EventQuery, last: str | None
+) -> tuple[bool, Point | None]:
+    """Return whether something is missing for certain, and the point to go on from."""
+    now = (await desk.client.feed(None)).now
+    recent = None if where.follow else Point(now - RECENT)
+    if last is not None:
+        point = resumed(last, now)
+        return point is None, point or recent
+    if where.since is None:
+        return False, recent
+    if where.since > now:
+        return False, None if where.follow else Point(now)
+    return where.since < now - REACH, Point(max(where.since, now - REACH))
+
+
+async def _sent(
+    reader: Reader, first: bytes, after: Point | None, *, follow: bool
+) -> AsyncGenerator[bytes]:
+    """Write events until the reader goes, or there are no more, or the store went away."""
+    if first:
+        yield first
+    told = reader.follow(after) if follow or after is None else reader.missed(after)
+    with suppress(DulyError):  # whoever wants more comes back with the last id
+        async with aclosing(told):  # so that who goes has left the watch at once
+            async for part in told:
+                yield part
 
 
 def _begin(ring: Ring, last: str | None, follow: bool) -> int | None:

@@ -127,6 +127,7 @@ class BreakerVerbs:
         tellers = [boot for boot, (_, at) in sorted(self.t.tellers.items()) if at < before][:limit]
         for line in lines:
             self.t.breaker_lines.remove(line)
+        self.t.breaker_lines_gone += len(lines)
         for name in rows:
             del self.t.breakers[name]
         for boot in tellers:

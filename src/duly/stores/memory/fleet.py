@@ -54,7 +54,7 @@ class FleetVerbs:
             self.t.instances[instance.boot] = replaced
             return Answer.ALREADY
         row = msgspec.structs.replace(
-            instance, started_at=at, seen_at=at, lease_until=None, held=0, reason=None
+            instance, started_at=at, seen_at=at, lease_until=None, left_at=None, held=0, reason=None
         )
         self.t.instances[instance.boot] = row
         self.t.tell(Signal.FLEET)
@@ -156,7 +156,12 @@ class FleetVerbs:
         for run in held:
             self._hand_back(run, at, "its instance stopped")
         self.t.instances[boot] = msgspec.structs.replace(
-            me, state=InstanceState.GONE, seen_at=at, lease_until=None, reason="stopped"
+            me,
+            state=InstanceState.GONE,
+            seen_at=at,
+            lease_until=None,
+            left_at=at,
+            reason="stopped",
         )
         return len(held)
 
@@ -170,7 +175,11 @@ class FleetVerbs:
         if proof is Proof.LEASE and me.lease_until is not None and me.lease_until > at:
             return TakenOver(boot, False)
         self.t.instances[boot] = msgspec.structs.replace(
-            me, state=InstanceState.DEAD, lease_until=None, reason=proof.told(cause)
+            me,
+            state=InstanceState.DEAD,
+            lease_until=None,
+            left_at=at,
+            reason=proof.told(cause),
         )
         ends: dict[str, list[UUID]] = {"ready": [], "parked": [], "cancelled": []}
         for run in self._held(boot):

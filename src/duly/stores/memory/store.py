@@ -16,6 +16,7 @@ from duly.core.fleet import Renewal
 from duly.stores.base import DEFAULT_GRACE, DEFAULT_LEASE, LeaseLine, Presence, Standing, WakeUp
 from duly.stores.memory.access import AccessVerbs
 from duly.stores.memory.breaking import BreakerVerbs
+from duly.stores.memory.feeding import FeedVerbs
 from duly.stores.memory.fleet import FleetVerbs
 from duly.stores.memory.ledger import LedgerVerbs
 from duly.stores.memory.logs import LogVerbs
@@ -54,6 +55,7 @@ class MemoryStore(
     LedgerVerbs,
     ScheduleVerbs,
     TellingVerbs,
+    FeedVerbs,
     FleetVerbs,
     AccessVerbs,
 ):

@@ -144,6 +144,7 @@ class Tables:
         self.changes: dict[UUID, Change] = {}
         self.breakers: dict[str, BreakerRow] = {}
         self.breaker_lines: list[BreakerLine] = []
+        self.breaker_lines_gone = 0  # so that those left keep their numbers
         self.tellers: dict[UUID, tuple[UUID, datetime]] = {}  # boot: its last telling, and when
         self.generation = 1
         self.listeners: list[Callable[[WakeUp], None]] = []

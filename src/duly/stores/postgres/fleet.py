@@ -215,7 +215,7 @@ def past_of(one: Held, now: datetime, verb: RunVerb, detail: str | None) -> Past
 def instance_of(row: Any) -> Instance:
     """Build an instance from a row of `INSTANCES`."""
     (boot, name, host, pid, pid_space, owner, version, tasks, state, started_at, seen_at,
-     lease_until, reason, held, cluster) = row  # fmt: skip
+     lease_until, reason, held, cluster, left_at) = row  # fmt: skip
     return Instance(
         boot=boot,
         name=name,
@@ -230,6 +230,7 @@ def instance_of(row: Any) -> Instance:
         started_at=started_at,
         seen_at=seen_at,
         lease_until=lease_until,
+        left_at=left_at,
         held=held,
         reason=reason,
     )
@@ -300,7 +301,7 @@ select boot from duly_instance where boot = $1 and state in ('live', 'stopping')
 
 LEAVE = """
 update duly_instance set state = 'gone', seen_at = $2::timestamptz, lease_until = null,
-  reason = 'stopped'
+  left_at = $2::timestamptz, reason = 'stopped'
 where boot = $1
 """
 
@@ -314,7 +315,8 @@ order by lease_until, boot
 
 _INSTANCE = """
 select boot, name, host, pid, pid_space, owner, version, tasks, state, started_at, seen_at,
-  lease_until, reason, (select count(*)::int from duly_held h where h.boot = i.boot), cluster
+  lease_until, reason, (select count(*)::int from duly_held h where h.boot = i.boot), cluster,
+  left_at
 from duly_instance i
 """
 

@@ -22,6 +22,7 @@ from duly.stores.postgres.claim import ClaimVerbs
 from duly.stores.postgres.connection import Address, Pool
 from duly.stores.postgres.ending import EndVerbs
 from duly.stores.postgres.enqueue import EnqueueVerbs
+from duly.stores.postgres.feeding import FeedVerbs
 from duly.stores.postgres.firing import FireVerbs
 from duly.stores.postgres.fleet import FleetVerbs
 from duly.stores.postgres.floors import Floors
@@ -67,6 +68,7 @@ class PostgresStore(
     AccessVerbs,
     BreakerVerbs,
     TellingVerbs,
+    FeedVerbs,
 ):
     """`Store` on PostgreSQL. `url` as asyncpg takes it; tables live in `schema`.
 

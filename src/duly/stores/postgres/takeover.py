@@ -168,7 +168,7 @@ async def _forgive(unit: Unit, run: UUID, count: int, known: dict[UUID, Mover]) 
 
 
 BURY = """
-update duly_instance set state = 'dead', lease_until = null, reason = $2
+update duly_instance set state = 'dead', lease_until = null, reason = $2, left_at = $4::timestamptz
 where boot = $1 and state in ('live', 'stopping')
   and not ($3 and lease_until is not null and lease_until > $4::timestamptz)
 returning boot

@@ -56,7 +56,7 @@ from duly.stores.sqlite.tx import Row, Tx
 
 _HERE = "('live', 'stopping')"
 _INSTANCE = """boot, name, host, pid, pid_space, owner, version, tasks, state, started_at,
-    seen_at, lease_until, reason, cluster"""
+    seen_at, lease_until, reason, cluster, left_at"""
 _HORIZON = """select
     (select min(next_fire) from duly_schedule where next_fire is not null),
     (select min(b.next_at) from duly_backlog b
@@ -96,7 +96,7 @@ def register(
 
 def _insert(tx: Tx, one: Instance, at: int) -> None:
     tx.do(
-        f"insert into duly_instance ({_INSTANCE}) values (?,?,?,?,?,?,?,?,?,?,?,null,null,?)",
+        f"insert into duly_instance ({_INSTANCE}) values (?,?,?,?,?,?,?,?,?,?,?,null,null,?,null)",
         one.boot.bytes,
         one.name,
         one.host,
@@ -188,8 +188,8 @@ def leave(tx: Tx, boot: UUID, now: datetime | None) -> int:
     """End a boot by itself; see `Store.leave`."""
     at = micros(tx.now(now))
     gone = tx.do(
-        "update duly_instance set state = 'gone', seen_at = ?, lease_until = null,"
-        f" reason = 'stopped' where boot = ? and state in {_HERE}",
+        "update duly_instance set state = 'gone', seen_at = ?1, lease_until = null,"
+        f" left_at = ?1, reason = 'stopped' where boot = ?2 and state in {_HERE}",
         at,
         boot.bytes,
     )
@@ -208,9 +208,10 @@ def take_over(tx: Tx, boot: UUID, proof: Proof, cause: str, *, now: datetime | N
     at = micros(tx.now(now))
     by_lease = "and (lease_until is null or lease_until <= ?)" if proof is Proof.LEASE else ""
     buried = tx.do(
-        "update duly_instance set state = 'dead', lease_until = null, reason = ?"
+        "update duly_instance set state = 'dead', lease_until = null, reason = ?, left_at = ?"
         f" where boot = ? and state in {_HERE} {by_lease}",
         proof.told(cause),
+        at,
         boot.bytes,
         *([at] if by_lease else []),
     )
@@ -351,6 +352,7 @@ def instance_of(row: Row, *, held: int = 0) -> Instance:
         held=held,
         reason=row[12],
         cluster=row[13],
+        left_at=instant_or_none(row[14]),
     )
 
 

@@ -1,4 +1,4 @@
-"""The verbs about others: targets that are held back, people who are told, who may call the API.
+"""The verbs about others: targets held back, people who are told, readers, who may call the API.
 
 They share the store's two threads: what writes goes through the writer, and is answered when it
 is durable; what only looks goes through the reader.
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
+from duly.core import feed
 from duly.core.access import ApiKey, Change, ChangeFilter
 from duly.core.breakers import (
     Ask,
@@ -21,10 +22,11 @@ from duly.core.breakers import (
     Permit,
     Report,
 )
+from duly.core.feed import AT_ONCE, Look, Point
 from duly.core.runs import Answer
 from duly.core.states import BreakerVerb
 from duly.core.telling import ChannelStanding, Drawn, News, Outlook, Overdue, Summed
-from duly.stores.sqlite import access, breaking, telling
+from duly.stores.sqlite import access, breaking, feeding, telling
 from duly.stores.sqlite.tx import Tx
 from duly.stores.telling import MOST_READ, TELLING_LEASE
 
@@ -125,8 +127,21 @@ class TellingVerbs(_Threads):
         return await self._read(telling.channels)
 
 
-class OutsideVerbs(TellingVerbs, AccessVerbs):
-    """The verbs of breakers, beside those of telling people and of access."""
+class FeedVerbs(_Threads):
+    """The verb of the feed."""
+
+    async def feed(
+        self, after: Point | None, *, limit: int = AT_ONCE, now: datetime | None = None
+    ) -> Look:
+        # Whoever holds the write lock knows that nobody else is in the middle of writing.
+        upto = feed.settled(await self._write(lambda tx: tx.now(now)), None)
+        if after is None:
+            return feed.nothing(upto)
+        return await self._read(lambda tx: feeding.read(tx, after, upto, limit))
+
+
+class OutsideVerbs(TellingVerbs, FeedVerbs, AccessVerbs):
+    """The verbs of breakers, beside those of telling people, of the feed and of access."""
 
     async def breaker_calls(
         self, boot: UUID, asks: Sequence[Ask], *, now: datetime | None = None
