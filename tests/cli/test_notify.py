@@ -187,6 +187,85 @@ def test_show_tells_channels_and_rules() -> None:
     assert "breaker.*" in run("show").stdout
 
 
+APP = """
+from duly import Duly
+from duly.outbound.base import DestinationUnavailable
+
+class Pager:
+    def __init__(self, name, error=None):
+        self.name, self.error = name, error
+    async def send(self, notice):
+        if self.error is not None:
+            raise self.error
+        print("paged:", notice.channel, notice.zone, notice.kind.value)
+
+app = Duly(name="shop")
+app.notify(Pager("pager"), zone="Europe/Berlin", quiet=("22:00", "07:00"))
+app.notify(Pager("asleep", DestinationUnavailable("nobody is up")), kinds=["breaker.*"])
+app.notify(Pager("broken", KeyError("number")), kinds=["run.*"], severity="critical")
+"""
+
+
+@pytest.fixture
+def declared(taking: Any, tmp_path: Path) -> str:
+    (tmp_path / "shop_of_pagers.py").write_text(APP)
+    return "shop_of_pagers.py"
+
+
+def test_channels_that_an_application_declares_are_shown_beside_the_others(declared: str) -> None:
+    told = rows("show", "-A", declared)
+    kinds = {one["channel"]: (one["kind"], one["zone"]) for one in told["channels"]}
+    assert list(kinds) == ["hook", "away", "pager", "asleep", "broken"]
+    assert kinds["pager"] == ("code", "Europe/Berlin")
+    assert [one["leads_to"] for one in told["channels"]][2:] == ["Pager"] * 3
+    assert [one["channels"] for one in told["rules"]][2:] == [["asleep"], ["broken"]]
+    cases = {"breaker.open": {"hook", "pager", "asleep"}, "run.failed": {"pager", "broken"}}
+    for kind, names in cases.items():
+        found = rows("show", "-A", declared, "--kind", kind)
+        assert {row["channel"] for row in found} == names, "the same as a worker would tell"
+
+
+TRIED = [("pager", 0, "sent", ""), ("asleep", 75, "failed", "nobody is up"),
+         ("broken", 78, "refused", "KeyError: 'number'")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "code", "outcome", "why"), TRIED)
+def test_a_channel_that_an_application_declares_is_tried(
+    declared: str, name: str, code: int, outcome: str, why: str
+) -> None:
+    done = run("test", name, "-A", declared, "-o", "json")
+    printed, _, told = done.stdout.partition("[")
+    (row,) = json.loads("[" + told)
+    assert (done.return_value, row["outcome"], row["why"]) == (code, outcome, why)
+    assert ("paged: pager Europe/Berlin test" in printed) is (outcome == "sent")
+
+
+def test_a_name_that_settings_and_code_both_have_is_refused(declared: str, tmp_path: Path) -> None:
+    path = tmp_path / declared
+    path.write_text(path.read_text().replace('"pager"', '"hook"'))
+    for command in ("show", "test"):
+        fault = fault_of(run(command, "-A", declared).exception or SystemExit())
+        assert "two channels are called 'hook'" in fault.sentence
+
+
+@pytest.mark.usefixtures("taking")
+def test_the_settings_show_channels_and_rules_and_no_secret(tmp_path: Path) -> None:
+    file = tmp_path / "duly.toml"
+    file.write_text(file.read_text().replace('/"\nsign', '/?token=t0psecret"\nsign'))
+    args = ["config", "show", "--origin", "-o", "json"]
+    done = CliRunner().invoke(cli, args, standalone_mode=False)
+    told = {row["setting"]: (row["value"], row["origin"]) for row in json.loads(done.stdout)}
+    here = "notify.channels.hook"
+    assert told[f"{here}.kind"] == ("webhook", f"duly.toml {here}.kind")
+    assert str(told[f"{here}.url"][0]).endswith("/?…") and "t0psecret" not in done.output
+    values = {key.removeprefix(f"{here}."): value for key, (value, _) in told.items()}
+    assert (values["sign"], values["quiet"], values["digest_at"], values["gather"]) == (
+        ["secret:HOOK"], "22:00-07:00", "08:00", "1m")  # fmt: skip
+    assert values["notify.channels.away.remind"] == []
+    assert values["notify.rules[2].owners"] == ["shop"]
+    assert SECRET not in done.output
+
+
 HEARD: list[tuple[list[str], dict[str, str]]] = [
     (["--kind", "breaker.open"], {"hook": "at once, then together with what comes within 1m"}),
     (

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duly.core.breakers import Breaker
+from duly.core.breakers import LONGEST, Breaker, check_breaker, fitted
 from duly.core.calls import (
     READERS,
     HttpCall,
@@ -108,6 +108,19 @@ def test_a_timer_says_whose_breaker_it_has_and_a_tenants_is_no_others(
     call = check_call({"url": "https://shop.example/x"} | fields)
     found = breaker_of(call, Breaker(fixed=True))
     assert (found.name, found.threshold, found.fixed) == (name, threshold, True)
+
+
+def test_breakers_of_long_names_stay_apart_and_are_names() -> None:
+    tenant, host = "t" * 63, ".".join(["h" * 60] * 4)
+    calls = [
+        {"url": f"https://{host[:-1]}{end}/", "breaker": "host", "tenant": tenant} for end in "abc"
+    ]
+    names = [breaker_of(check_call(one), Breaker(fixed=True)).name for one in calls]
+    assert len(set(names)) == 3
+    assert {len(check_breaker(one)) for one in names} == {LONGEST}
+    assert all(one.startswith(f"tenant:{tenant}/host:hhh") for one in names)
+    assert [fitted("x" * length) == "x" * length for length in (1, 160, 161)] == [True, True, False]
+    assert fitted("x" * 161) == fitted("x" * 161) != fitted("x" * 162)
 
 
 @pytest.mark.parametrize(("fields", "key", "words"), BAD)

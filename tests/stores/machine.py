@@ -383,10 +383,22 @@ class Agreement(LastingRules, BreakerRules):
 
     # --- people and housekeeping ----------------------------------------------------------
 
-    @rule(open_it=st.booleans(), kind=st.sampled_from("xy"), subject=st.sampled_from("ab"))
-    def incident(self, open_it: bool, kind: str, subject: str) -> None:
+    @rule(
+        open_it=st.booleans(),
+        case=st.tuples(st.sampled_from("xy"), st.sampled_from("ab")),
+        named=st.sets(st.sampled_from(["run", "boot", "schedule"])),
+        run=runs,
+        boot=boots,
+    )
+    def incident(
+        self, open_it: bool, case: tuple[str, str], named: set[str], run: UUID, boot: UUID
+    ) -> None:
+        """One that names no owner is of whatever else it names."""
+        kind, subject = case
         if open_it:
-            one = Incident(kind=kind, subject=subject, severity="info", summary="so")
+            said = {"run": str(run), "boot": str(boot), "schedule": "s1"}
+            said = {key: value for key, value in said.items() if key in named}
+            one = Incident(kind=kind, subject=subject, severity="info", summary="so", evidence=said)
             self.send("open_incident", True, one)
         else:
             self.send("close_incident", True, kind, subject, note=subject.replace("a", ""))

@@ -13,6 +13,7 @@ from typing import Any
 from duly.core.why import Explanation
 from duly.testing.clock import VirtualClock
 from tests.why.of_fleet import fleet
+from tests.why.of_incidents import incidents
 from tests.why.of_runs import runs
 from tests.why.of_schedules import schedules
 from tests.why.of_targets import targets
@@ -24,7 +25,8 @@ CHAPTERS = {
     "Runs: waiting, parked, ended": waits.rows,
     "Schedules and occurrences": schedules.rows,
     "Effects, breakers and timers": targets.rows,
-    "Instances, incidents, queues, limits and keys": fleet.rows,
+    "Incidents": incidents.rows,
+    "Instances, queues, limits and keys": fleet.rows,
 }
 ROWS: list[Row] = [row for rows in CHAPTERS.values() for row in rows]
 

@@ -1,4 +1,4 @@
-"""Causes in the fleet: instances, incidents, and what runs share (queues, limits, keys)."""
+"""Causes in the fleet: instances, and what runs share (queues, limits, keys)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from duly.core.runs import Reuse
 from duly.core.states import RunVerb
 from duly.core.why import Cause
 from tests.stores.world import HOUR, MINUTE, instance
-from tests.why.of_targets import fail, in_doubt
+from tests.why.of_incidents import tripped
 from tests.why.scene import Asked, Scene, Table
 
 fleet = Table()
@@ -104,69 +104,6 @@ async def its_supervisor_tripped(s: Scene) -> Asked:
     await s.store.leave(boot, now=s.now)
     seen = "incident:supervisor.tripped app/relay"
     return Asked(f"instance:{boot}", ("app/relay failed 5 times in a row on host:1",), (seen,))
-
-
-# --- incidents --------------------------------------------------------------------------------
-
-
-def tripped() -> Incident:
-    """What the supervisor writes when it gives up."""
-    return Incident(
-        kind="supervisor.tripped",
-        subject="app/relay",
-        severity="critical",
-        summary="app/relay failed 5 times in a row on host:1 and tripped once: OSError: away",
-        evidence={"loop": "relay", "instance": "host:1", "failures": "5", "error": "OSError: away"},
-    )
-
-
-@fleet(
-    C.INCIDENT_OPEN,
-    "open since 2026-01-05 00:00:00 +00:00 (1 h ago): app/relay failed 5 times",
-    also=(C.SUPERVISOR_TRIPPED,),
-)
-async def an_incident_of_the_supervisor(s: Scene) -> Asked:
-    """A supervised loop failed five times in a row, and its process ended."""
-    await s.store.open_incident(tripped(), now=s.now)
-    s.turn(HOUR)
-    told = ("error: OSError: away", "failures: 5", "instance: host:1", "severity: critical")
-    return Asked("incident:supervisor.tripped app/relay", told)
-
-
-@fleet(
-    C.INCIDENT_OPEN,
-    "open since 2026-01-05 00:00:00 +00:00 (now): the breaker bank is open",
-    also=(C.BREAKER_OPEN,),
-)
-async def an_incident_of_a_breaker(s: Scene) -> Asked:
-    """A breaker opened, and its incident is open as long."""
-    await fail(s)
-    told = ("error: POST bank:443 was answered with 502", "who: pay", "duly breakers show bank")
-    return Asked("incident:breaker.open bank", told, ("breaker:bank",))
-
-
-@fleet(C.INCIDENT_OPEN, "open since 2026-01-05 00:00:00 +00:00 (now)", also=(C.EFFECT_UNCERTAIN,))
-async def an_incident_of_an_effect(s: Scene) -> Asked:
-    """Nobody knows what came of an effect, and an incident says so."""
-    boot, run, _ = await in_doubt(s)
-    seen = ("t pay k", str(run.id), f"instance:{boot}")
-    return Asked("incident:effect.uncertain t pay k", ("effect: t pay k",), seen)
-
-
-@fleet(
-    C.INCIDENT_CLOSED,
-    "over since 2026-01-05 01:00:00 +00:00 (now): mended (anna)",
-    also=(C.FAILED,),
-)
-async def an_incident_that_is_over(s: Scene) -> Asked:
-    """A person closed it, with a note."""
-    one = Incident(kind="run.failed", subject="t", severity="critical", summary="t failed for good",
-                   evidence={"task": "t"})  # fmt: skip
-    await s.store.open_incident(one, now=s.now)
-    s.turn(HOUR)
-    await s.store.close_incident("run.failed", "t", note="mended (anna)", now=s.now)
-    told = "it was open since 2026-01-05 00:00:00 +00:00 (1 h ago): t failed for good"
-    return Asked("incident:run.failed t", (told,))
 
 
 # --- queues -----------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ def make_relays(app: Duly, boot: Callable[[], UUID]) -> list[Relay]:
             bus=app.bus,
             boot=boot,
             per_second=one.per_second,
+            owner=app.name,
         )
         for topic, one in app.bindings.items()
     ]

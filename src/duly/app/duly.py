@@ -11,6 +11,7 @@ Declaring touches nothing. `async with app` opens the store, for programs that a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +44,7 @@ from duly.core.restarts import Length, RestartPolicy
 from duly.core.runs import Answer
 from duly.core.schedules import Definition
 from duly.core.tasks import Task
-from duly.engine import Gate, HostProcesses, SystemClock
+from duly.engine import Gate, Guard, HostProcesses, SystemClock
 from duly.engine.turning import EVERY
 from duly.errors import InvalidValue, Refused, UsageError
 from duly.events import Bus
@@ -103,6 +104,7 @@ class Duly:
         self._gate: Gate | None = None
         self._kept = False  # whether the store outlives its closing: it is not ours, or forgets
         self._openings = 0
+        self._loop: asyncio.AbstractEventLoop | None = None  # that the store was opened on
 
     def __repr__(self) -> str:
         return f"<Duly {self.name} tasks={len(self.tasks)} schedules={len(self.definitions)}>"
@@ -299,23 +301,23 @@ class Duly:
     def gate(self) -> Gate:
         """The breakers as this process sees them, on this application's store."""
         if self._gate is None:
-            self._gate = Gate(self.store, self.clock, emit=self.bus.emit)
+            self._gate = Gate(self.store, self.clock, emit=self.bus.emit, owner=self.name)
             self.store.listen(self._gate.hear)
         return self._gate
 
-    def breaker(self, breaker: str | Breaker) -> AbstractAsyncContextManager[None]:
-        """Guard a call of your own: `async with app.breaker("smtp"): ...`.
+    def breaker(self, breaker: str | Breaker) -> Guard:
+        """Guard a call of your own: `async with app.breaker("smtp"): ...`, or `with` on a thread.
 
         Raises `BreakerOpen` before the call while the target is broken; an error that says so is
         counted, for the whole fleet. A name stands for what a task declared under it, else for a
-        `Breaker` of the defaults.
+        `Breaker` of the defaults. On a thread that is no task's the application must be open.
         """
         if isinstance(breaker, str):
             known = (one.breaker for one in self.tasks.values() if one.breaker is not None)
             same = (one for one in known if one.name == breaker)
             breaker = next(same, None) or Breaker(check_breaker(breaker))
         check_breaker(breaker.name)
-        return self.gate.guard(breaker, self.name)
+        return Guard(lambda: self.gate, breaker, self.name, loop=lambda: self._loop)
 
     @property
     def client(self) -> Client:
@@ -333,11 +335,14 @@ class Duly:
             await self.store.migrate()
         standing = await self.store.open()
         self._openings += 1
+        self._loop = asyncio.get_running_loop()
         return standing
 
     async def close(self) -> None:
         """Close the store when as many closed it as opened it; it may be opened again."""
         self._openings = max(0, self._openings - 1)
+        if self._openings == 0:
+            self._loop = None
         if self._openings == 0 and self._store is not None:
             await self._store.close()
             if not self._kept:

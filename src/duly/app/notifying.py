@@ -122,11 +122,30 @@ def _patterns(what: str, given: Sequence[str]) -> tuple[str, ...]:
 def notify_plan(told: Sequence[Told], rules: Sequence[Rule] = ()) -> NotifyPlan:
     """Return what all channels hear. Once there is a rule, who has none of its own hears all."""
     all_rules = [*rules, *(one for each in told for one in each.rules)]
-    named = {name for rule in all_rules for name in rule.channels}
-    if all_rules:
-        free = tuple(one.agreed.name for one in told if one.agreed.name not in named)
-        all_rules += [Rule(channels=free)] if free else []
-    return NotifyPlan(channels=tuple(one.agreed for one in told), rules=tuple(all_rules))
+    return _planned([one.agreed for one in told], all_rules)
+
+
+def plan_of(app: Duly) -> NotifyPlan:
+    """Return what every channel hears, of the settings and declared; makes none of them."""
+    told, settings = app.channels.values(), app.settings.notify
+    agreed = [*(one.plan for one in settings.channels), *(one.agreed for one in told)]
+    _check_names(app)
+    return _planned(agreed, [*settings.rules, *(one for each in told for one in each.rules)])
+
+
+def _planned(agreed: Sequence[ChannelPlan], rules: list[Rule]) -> NotifyPlan:
+    named = {name for rule in rules for name in rule.channels}
+    free = tuple(one.name for one in agreed if one.name not in named)
+    rest = [Rule(channels=free)] if rules and free else []
+    return NotifyPlan(channels=tuple(agreed), rules=(*rules, *rest))
+
+
+def _check_names(app: Duly) -> None:
+    for one in app.settings.notify.channels:
+        if one.plan.name in app.channels:
+            raise UsageError(
+                f"two channels are called {one.plan.name!r}: one of the settings, one declared"
+            )
 
 
 def all_told(app: Duly) -> list[Told]:
@@ -143,11 +162,7 @@ def all_told(app: Duly) -> list[Told]:
         secrets = Secrets(os.environ, Path(folder) if folder else None)
         made = make_channels(app.settings, secrets=secrets, now=app.clock.now)
         configured = [Told(channel, agreed) for agreed, channel in made]
-    for one in configured:
-        if one.agreed.name in app.channels:
-            raise UsageError(
-                f"two channels are called {one.agreed.name!r}: one of the settings, one declared"
-            )
+    _check_names(app)
     return [*configured, *app.channels.values()]
 
 

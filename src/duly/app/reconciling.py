@@ -39,7 +39,14 @@ async def reconcile_and_tell(
             severity="critical",
             owner=owner,
             summary=f"{found.missing:,} rows of {table} were not dealt with: {keys}{more}",
-            evidence={"table": table, "seen": seen, "missing": str(found.missing), "first": keys},
+            evidence={
+                "table": table,
+                "seen": seen,
+                "missing": str(found.missing),
+                "first": keys,
+                "what helps": "deal with the rows that are named;"
+                " the next look that finds none closes it",
+            },
         )
     )
     return found

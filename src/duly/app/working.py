@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -19,12 +20,16 @@ from duly.app.supervising import attach, part
 from duly.app.wiring import make_ports
 from duly.core.fleet import Health, Incident
 from duly.core.logs import Keeping
+from duly.core.telling import ChannelStanding
 from duly.engine import Engine, Plan
 from duly.errors import ConfigError, EnvironmentFailure, Refused
 from duly.stores.base import Retention, Standing
 
 if TYPE_CHECKING:
     from duly.app.duly import Duly
+
+STANDING_S = 3.0
+"""How long a probe waits to hear how the channels stand."""
 
 
 def make_plan(app: Duly, queues: tuple[str, ...] | None, resources: object) -> Plan:
@@ -91,9 +96,29 @@ def serve_probes(app: Duly, engine: Engine) -> Callable[[], None]:
     from duly.server.probes import Probes
 
     metrics = _metrics(app, engine)
-    probes = Probes(lambda: health(engine), metrics, host=host, port=port)
+    probes = Probes(
+        lambda: health(engine), metrics, channels=channels_of(app), host=host, port=port
+    )
     probes.start()
     return probes.stop
+
+
+def channels_of(app: Duly) -> Callable[[], list[ChannelStanding]]:
+    """Return what asks, from a thread, how the channels stand.
+
+    It raises what the store does, and `TimeoutError` where the event loop does not come to it.
+    """
+    loop = asyncio.get_running_loop()
+
+    def ask() -> list[ChannelStanding]:
+        asked = asyncio.run_coroutine_threadsafe(app.client.channels(), loop)
+        try:
+            return asked.result(STANDING_S)
+        except (TimeoutError, CancelledError):
+            asked.cancel()
+            raise TimeoutError(f"no answer within {STANDING_S:g} s") from None
+
+    return ask
 
 
 def health(engine: Engine) -> Health:
@@ -156,6 +181,7 @@ async def _report_untrusted(app: Duly, standing: Standing) -> None:
                 subject=f"generation {standing.generation}",
                 severity="critical",
                 summary=standing.why,
+                owner=app.name,
                 evidence={"what helps": "duly db accept"},
             )
         )

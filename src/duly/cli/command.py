@@ -20,6 +20,7 @@ from duly.cli import (
     cron,
     db,
     doctor,
+    editing,
     effects,
     fleet,
     happening,
@@ -68,6 +69,7 @@ for _command in (
     cron.cron,
 ):
     cli.add_command(_command)
+schedules.schedules.add_command(editing.edit)
 
 
 def main(args: list[str] | None = None) -> None:

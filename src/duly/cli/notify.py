@@ -1,5 +1,6 @@
 """`duly notify`: which channels there are, who would hear of what, and whether a channel works.
 
+Channels of the settings, and those that an application declares (`app.notify`) where one is named.
 Neither command opens the store: a channel can be tried while the database is away. `test` sends a
 notice that says it is a test, to one channel or to each in turn, and tells what came of it; its
 exit code is 0 when all took it, 75 when another try may help, 78 when something must be changed
@@ -8,25 +9,29 @@ first. Secrets are looked up as a worker does it, and never shown.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import time, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from duly.app import Duly
+from duly.app.notifying import plan_of
 from duly.cli.display import show, show_json
 from duly.cli.faults import MISCONFIGURED, TEMPORARY, Fault
 from duly.cli.session import app_options, asynchronous, find_app, output_option
 from duly.config import ConfiguredChannel
 from duly.core.durations import format_duration
 from duly.core.hearing import heard_by
-from duly.core.notices import SEVERITIES, Notice, NoticeKind, Rule
-from duly.errors import UnknownName, UsageError
+from duly.core.notices import SEVERITIES, ChannelPlan, Notice, NoticeKind, Rule
+from duly.errors import UnknownName, UsageError, one_line
 from duly.outbound.base import DestinationUnavailable
 from duly.outbound.channels import Channel, make_channel
+from duly.outbound.notifier import SEND_S
 from duly.outbound.secrets import Secrets
 
 _CHANNELS = {
@@ -64,42 +69,66 @@ async def test_channels(
 ) -> int:
     """Send a test notice to CHANNEL, or to every channel."""
     app = find_app(app_spec, store)
-    rows = [await _tried(app, one) for one in _chosen(app, channel)]
+    rows = [await _tried(app, name, made) for name, made in _chosen(app, channel).items()]
     columns = {"CHANNEL": "channel", "OUTCOME": "outcome", "WHY": "why"}
     show(rows, columns, output, empty=_ABSENT)
     return max((row["exit_code"] for row in rows), default=0)
 
 
-def _chosen(app: Duly, name: str | None) -> Sequence[ConfiguredChannel]:
-    channels = app.settings.notify.channels
-    if not channels:
+Make = Callable[[], Channel]
+
+
+def _chosen(app: Duly, name: str | None) -> dict[str, Make]:
+    """Return what makes each channel that is to be tried, by name: the app's own come last."""
+    known: dict[str, Make] = {
+        one.plan.name: partial(_made, app, one) for one in app.settings.notify.channels
+    }
+    known |= {told.agreed.name: partial(_itself, told.channel) for told in app.channels.values()}
+    plan_of(app)  # refuses a name that two of them have
+    if not known:
         raise Fault(_ABSENT, MISCONFIGURED)
     if name is None:
-        return channels
-    found = [one for one in channels if one.plan.name == name]
-    if not found:
-        raise UnknownName.of("channel", name, [one.plan.name for one in channels])
-    return found
+        return known
+    if name not in known:
+        raise UnknownName.of("channel", name, list(known))
+    return {name: known[name]}
 
 
-async def _tried(app: Duly, one: ConfiguredChannel) -> dict[str, Any]:
+def _itself(channel: Channel) -> Channel:
+    return channel
+
+
+async def _tried(app: Duly, name: str, make: Make) -> dict[str, Any]:
     """Send a test to one channel, and return what came of it."""
+    [plan] = [one for one in plan_of(app).channels if one.name == name]
     notice = Notice(
         id=app.clock.new_id(),
         kind=NoticeKind.TEST,
-        channel=one.plan.name,
+        channel=name,
         at=app.clock.now(),
-        zone=one.plan.zone,
+        zone=plan.zone,
         application=app.name,
     )
-    told = {"channel": one.plan.name, "notice": notice.id}
+    told = {"channel": name, "notice": notice.id}
+    permanent, why = await _came_of(make, notice)
+    if permanent is None:
+        return told | {"outcome": "sent", "why": "", "exit_code": 0}
+    code, outcome = (MISCONFIGURED, "refused") if permanent else (TEMPORARY, "failed")
+    return told | {"outcome": outcome, "why": why, "exit_code": code}
+
+
+async def _came_of(make: Make, notice: Notice) -> tuple[bool | None, str]:
+    """Return None when it was taken; else whether it will never be, as a worker judges, and why."""
     try:
-        await _made(app, one).send(notice)
+        async with asyncio.timeout(SEND_S):
+            await make().send(notice)
     except (DestinationUnavailable, UsageError) as error:
-        code = MISCONFIGURED if error.permanent else TEMPORARY
-        outcome = "refused" if error.permanent else "failed"
-        return told | {"outcome": outcome, "why": str(error), "exit_code": code}
-    return told | {"outcome": "sent", "why": "", "exit_code": 0}
+        return error.permanent, str(error)
+    except TimeoutError:
+        return False, f"no answer within {SEND_S:g} s"
+    except Exception as error:  # a channel of the user's own, with a mistake in it
+        return True, one_line(f"{type(error).__name__}: {error}")
+    return None, ""
 
 
 def _made(app: Duly, one: ConfiguredChannel) -> Channel:
@@ -124,17 +153,21 @@ def _made(app: Duly, one: ConfiguredChannel) -> Channel:
 def show_notify(app_spec: str | None, store: str | None, output: str, **asked: str) -> None:
     """Show channels and rules; with --kind, who would hear of such an incident."""
     app = find_app(app_spec, store)
-    channels, rules = app.settings.notify.channels, app.settings.notify.rules
-    rows = [_channel_row(one) for one in channels]
+    plan, rules = plan_of(app), _rules(app)
+    rows = [_channel_row(one.plan, one.kind, one.leads_to) for one in app.settings.notify.channels]
+    rows += [
+        _channel_row(told.agreed, "code", type(told.channel).__qualname__)
+        for told in app.channels.values()
+    ]
     if asked["kind"]:
-        hearing = heard_by(app.settings.notify.plan, **asked)
+        hearing = heard_by(plan, **asked)
         rows = [
             row | {"hears": _when(row, asked["severity"])}
             for row in rows
             if row["channel"] in hearing
         ]
         columns = {"CHANNEL": "channel", "LEADS TO": "leads_to", "WHEN": "hears"}
-        empty = "nobody would hear of it" if channels else _ABSENT
+        empty = "nobody would hear of it" if rows else _ABSENT
         return show(rows, columns, output, empty=empty)
     if output == "json":
         return show_json({"channels": rows, "rules": [_rule_row(one) for one in rules]})
@@ -145,15 +178,22 @@ def show_notify(app_spec: str | None, store: str | None, output: str, **asked: s
     return None
 
 
-def _channel_row(one: ConfiguredChannel) -> dict[str, Any]:
-    plan = one.plan
+def _rules(app: Duly) -> list[Rule]:
+    """Return the rules that somebody wrote down: in the settings, then in code."""
+    return [
+        *app.settings.notify.rules,
+        *(one for told in app.channels.values() for one in told.rules),
+    ]
+
+
+def _channel_row(plan: ChannelPlan, kind: str, leads_to: str) -> dict[str, Any]:
     quiet = None
     if plan.quiet_from is not None and plan.quiet_until is not None:
         quiet = f"{_clock(plan.quiet_from)}-{_clock(plan.quiet_until)}"
     return {
         "channel": plan.name,
-        "kind": one.kind,
-        "leads_to": one.leads_to,
+        "kind": kind,
+        "leads_to": leads_to,
         "zone": plan.zone,
         "quiet": quiet,
         "digest_at": None if plan.digest_at is None else _clock(plan.digest_at),

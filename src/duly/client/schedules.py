@@ -102,6 +102,9 @@ class ScheduleVerbs(RunVerbs):
             await self.schedule(definition.name)
         if answer is Answer.STALE:
             raise Refused(f"schedule {definition.name} was changed meanwhile; look again")
+        if answer is Answer.DONE:
+            name = definition.name
+            self._bus.emit(events.ScheduleEdited(schedule=name, by=by, reason=reason))
         return answer
 
     async def give_back(self, name: str, *, by: str) -> Answer:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from duly.config.notify import NotifySettings, read_notify
+from duly.config.notify_shown import shown
 from duly.config.rooms import ROOMS, SHORT, SPECS, Settings
 from duly.config.specs import ENV_PREFIX, Spec, unknown
 from duly.errors import ConfigError, UnknownName, brief, one_line
@@ -43,6 +44,7 @@ class Loaded:
 
     settings: Settings
     origins: Mapping[str, str]
+    notify_from: str = ""  # the file that the channels and rules stand in, if any does
 
     def origin(self, name: str) -> str:
         """Return whence a setting came: `env DULY_LEASE`, `duly.toml lease`, `default`, …"""
@@ -51,10 +53,14 @@ class Loaded:
         return self.origins[name]
 
     def describe(self) -> dict[str, dict[str, object]]:
-        """Return name → `{"value", "origin"}`, all JSON-able, secrets hidden."""
-        return {
+        """Return name → `{"value", "origin"}`, JSON-able, secrets hidden; channels come last."""
+        settings: dict[str, dict[str, object]] = {
             name: {"value": spec.shown(self._value(name)), "origin": self.origins[name]}
             for name, spec in SPECS.items()
+        }
+        return settings | {
+            name: {"value": value, "origin": f"{self.notify_from} {name}"}
+            for name, value in shown(self.settings.notify).items()
         }
 
     def _value(self, name: str) -> object:
@@ -95,7 +101,7 @@ def load_settings(
     values = _read(chosen, faults)
     settings = _build(values, _channels(notify, faults), faults)
     origins = {name: chosen[name].origin if name in chosen else "default" for name in SPECS}
-    return Loaded(settings, origins)
+    return Loaded(settings, origins, notify[0][1] if notify else "")
 
 
 def _read(chosen: Mapping[str, _Given], faults: list[str]) -> dict[str, dict[str, Any]]:

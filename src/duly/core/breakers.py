@@ -10,6 +10,7 @@ on its monotonic one and no two clocks are compared.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -34,6 +35,9 @@ SHOWN = 300
 HELD = timedelta(hours=1)
 """How long a call is told to wait at a breaker that a person holds open: nobody knows better."""
 
+LONGEST = 160
+"""Characters of a breaker's name."""
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@-]{0,159}\Z", re.ASCII)
 _NOTHING = timedelta(0)
 _SCHEDULE = "schedule:"
@@ -48,6 +52,17 @@ def check_breaker(name: object) -> str:
             name,
         )
     return name
+
+
+def fitted(name: str) -> str:
+    """Return a name that is short enough for a breaker; two that differ stay two.
+
+    One that is too long is cut, and ends in `@` and a digest of the whole.
+    """
+    if len(name) <= LONGEST:
+        return name
+    mark = "@" + hashlib.sha256(name.encode()).hexdigest()[:16]
+    return name[: LONGEST - len(mark)] + mark
 
 
 def check_move(name: str, by: str, why: str) -> str:
@@ -206,6 +221,8 @@ class BreakerRow(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""  # of the last failure, a word of `core.faults`
     error: str = ""
     who: str = ""  # what made the call that failed last
+    schedule: str = ""  # of the run that made it, where it was of one
+    owner: str = ""  # whose application made it, where no schedule did
     failed_at: datetime | None = None
     opened_at: datetime | None = None  # since when it is not closed
     closed_at: datetime | None = None
@@ -289,6 +306,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""
     error: str = ""
     who: str = ""
+    schedule: str = ""
+    owner: str = ""
     retry_after: timedelta | None = None
 
 

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from duly.core.access import on_rows
-from duly.core.breakers import Breaker, check_breaker
+from duly.core.breakers import Breaker, check_breaker, fitted
 from duly.core.durations import parse_duration
 from duly.core.targets import Rules, read_target
 from duly.errors import InvalidValue, UnknownName, UsageError, brief, one_line
@@ -265,7 +265,7 @@ def breaker_of(call: HttpCall, own: Breaker) -> Breaker:
     if call.tenant:
         theirs = f"tenant:{call.tenant}"
         name = theirs if call.breaker == BY_TENANT else f"{theirs}/{name}"
-    return msgspec.structs.replace(own, name=name[:160])
+    return msgspec.structs.replace(own, name=fitted(name))
 
 
 def _host_of(url: str) -> str:

@@ -119,7 +119,8 @@ class Horizon(msgspec.Struct, frozen=True):
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """Something a person should know. One is open per (kind, subject) at most.
 
-    The store gives it its `id`. `owner` is the application it concerns, where that is known.
+    The store gives it its `id`. `owner` is whom it concerns, an application or the owner of a
+    schedule; one that is not given is that of what the evidence names (`core.owning`).
     Once acknowledged, by whom and with which note, nobody is reminded of it any more.
     """
 

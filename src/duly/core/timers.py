@@ -86,6 +86,18 @@ def arguments_of(call: HttpCall) -> bytes:
     return msgspec.json.encode(_Arguments(call))
 
 
+def owned_by(definition: Definition, tenant: str) -> Definition:
+    """Return a definition that bears a tenant.
+
+    The call of a timer says so too: else it could share the breakers of others by their names.
+    """
+    call = call_of(definition)
+    if call is not None:
+        call = msgspec.structs.replace(call, tenant=tenant)
+        definition = msgspec.structs.replace(definition, args=arguments_of(call))
+    return msgspec.structs.replace(definition, tenant=tenant)
+
+
 def read_timer(
     name: object, fields: Mapping[str, object], rules: Rules | None = None
 ) -> tuple[Timer | None, list[Fault]]:

@@ -37,6 +37,7 @@ from duly.core.breakers import (
     Permission,
     Permit,
     Report,
+    schedule_of_breaker,
 )
 from duly.core.faults import FAULTS, Fault
 from duly.core.fleet import Incident
@@ -365,6 +366,8 @@ def _blame(report: Report, now: datetime) -> dict[str, object]:
         "fault": report.fault,
         "error": one_line(report.error, SHOWN),
         "who": report.who,
+        "schedule": report.schedule,
+        "owner": report.owner,
         "failed_at": now,
     }
 
@@ -382,12 +385,15 @@ def _line(
 
 def _incident(row: BreakerRow, severity: str) -> Incident:
     forced = f"by {row.by}: {row.why}" if row.forced else row.why
+    schedule = schedule_of_breaker(row.name) or row.schedule
     return Incident(
         kind=OPEN,
         subject=row.name,
         severity=severity,
         summary=f"the breaker {row.name} is open: {forced}",
+        owner="" if schedule else row.owner,
         evidence={
+            **({"schedule": schedule} if schedule else {}),
             "breaker": row.name,
             "error": row.error,
             "fault": row.fault,

@@ -6,6 +6,7 @@ from duly.engine.clock import SystemClock, draw_secret
 from duly.engine.context import Child, Context, Window
 from duly.engine.durable.performing import Effect, Receipt
 from duly.engine.durable.work import Approval
+from duly.engine.guarding import Guard
 from duly.engine.instance import Engine
 from duly.engine.keeper import ThreadKeeper
 from duly.engine.plan import Plan
@@ -23,6 +24,7 @@ __all__ = [
     "Effect",
     "Engine",
     "Gate",
+    "Guard",
     "HostProcesses",
     "Keeper",
     "Notice",

@@ -226,7 +226,9 @@ class Attempts:
         breaker = breaker_for(task.breaker, claimed.task, claimed.schedule, arguments)
         if breaker is None or self._gate is None:
             return contextlib.nullcontext()
-        return self._gate.guard(breaker, claimed.task, lambda: holding.blame)
+        return self._gate.guard(
+            breaker, claimed.task, lambda: holding.blame, schedule=claimed.schedule
+        )
 
     async def _timed(self, work: Any, limit: timedelta) -> Any:
         bound = asyncio.timeout(limit.total_seconds())

@@ -85,10 +85,15 @@ class Passage(msgspec.Struct, frozen=True):
 
 
 class Gate:
-    """The breakers as one process sees them. `emit` hears of the changes that it made."""
+    """The breakers as one process sees them. `emit` hears of the changes that it made.
 
-    def __init__(self, store: Store, clock: Clock, *, emit: Callable[[events.Event], None]) -> None:
-        self._store, self._clock, self._emit = store, clock, emit
+    `owner` is the application of this process: what no schedule called for is called for by it.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, *, emit: Callable[[events.Event], None], owner: str = ""
+    ) -> None:
+        self._store, self._clock, self._emit, self._owner = store, clock, emit, owner
         self.boot = clock.new_id()  # who tells; the same for as long as a telling may be resent
         self._copies: dict[str, Copy] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -109,11 +114,17 @@ class Gate:
 
     @asynccontextmanager
     async def guard(
-        self, breaker: Breaker, who: str, blame: Callable[[], BaseException | None] = lambda: None
+        self,
+        breaker: Breaker,
+        who: str,
+        blame: Callable[[], BaseException | None] = lambda: None,
+        *,
+        schedule: str | None = None,
     ) -> AsyncIterator[None]:
         """Let a call pass, or raise `BreakerOpen`; afterwards tell what came of it.
 
-        `blame` names an error that the call met and did not raise.
+        `who` makes it, for a run of `schedule` where it is of one. `blame` names an error that the
+        call met and did not raise.
         """
         passage = await self.enter(breaker)
         error: BaseException | None = None
@@ -123,7 +134,7 @@ class Gate:
             error = raised
             raise
         finally:
-            await self.leave(passage, blame() or error, who)
+            await self.leave(passage, blame() or error, who, schedule=schedule)
 
     # --- before the call --------------------------------------------------------------------
 
@@ -198,11 +209,20 @@ class Gate:
 
     # --- after the call ---------------------------------------------------------------------
 
-    async def leave(self, passage: Passage, error: BaseException | None, who: str = "") -> None:
+    async def leave(
+        self,
+        passage: Passage,
+        error: BaseException | None,
+        who: str = "",
+        *,
+        schedule: str | None = None,
+    ) -> None:
         """Tell what came of a call, where that counts for anything; returns once it is told."""
         report = self._report(passage, error, who)
         if report is None:
             return
+        whose = {"schedule": schedule} if schedule else {"owner": self._owner}
+        report = msgspec.structs.replace(report, **whose)
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((report, answer))
         if self._flushing is None:

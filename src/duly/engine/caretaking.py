@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from msgspec import structs
 from duly import events
 from duly.core.clock import Clock
 from duly.core.fleet import PRESENT, Horizon, Incident
+from duly.core.owning import carrier_of
 from duly.core.states import ScheduleState
 from duly.engine.almanac import Almanac
 from duly.engine.roster import Roster
@@ -103,16 +104,35 @@ class Looking:
         self.late = late
         if late:
             assert horizon.next_fire is not None, "what is late has an instant"
+            first = await self._longest_overdue(horizon.now)
             incident = Incident(
                 kind=LATE,
                 subject="firing",
                 severity="critical",
                 summary=f"nothing fired since {horizon.next_fire.isoformat()} was due",
-                evidence={"due": horizon.next_fire.isoformat(), "seen_by": str(self.boot)},
+                evidence={
+                    "due": horizon.next_fire.isoformat(),
+                    "seen_by": str(self.boot),
+                    **({} if first is None else {"schedule": first}),
+                },
             )
             await open_incident(self._store, self._telling, incident)
         elif await self._store.close_incident(LATE, "firing"):
             self._telling.emit(events.IncidentClosed(kind=LATE, subject="firing"))
+
+    async def _longest_overdue(self, now: datetime) -> str | None:
+        """Return the schedule that is due for longest; asked once firing is late, not before.
+
+        None where only what is caught up is late: a backlog says not whose it is.
+        """
+        overdue = [
+            (one.next_fire, one.name)
+            for one in await self._store.schedules()
+            if one.state is ScheduleState.ACTIVE
+            and one.next_fire is not None
+            and one.next_fire < now - OVERDUE
+        ]
+        return min(overdue)[1] if overdue else None
 
 
 class LookForClusters(Protocol):
@@ -184,13 +204,21 @@ class Caretaking:
 
     async def _shelve(self) -> None:
         moved = await self._store.shelve()
+        rows = await self._store.schedules() if moved else []
+        known = await self._store.instances() if moved else []
         for task, count in moved.items():
+            asked = next((one.name for one in rows if one.definition.task == task), None)
             incident = Incident(
                 kind=NO_CODE,
                 subject=task,
                 severity="critical",
                 summary=f"{count} runs of {task} wait: no live instance carries that task",
-                evidence={"task": task, "runs": str(count)},
+                owner="" if asked else carrier_of(task, known),
+                evidence={
+                    "task": task,
+                    "runs": str(count),
+                    **({"schedule": asked} if asked else {}),
+                },
             )
             await open_incident(self._store, self._telling, incident)
 

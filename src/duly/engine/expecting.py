@@ -53,9 +53,10 @@ class Expecting:
         roster: Roster,
         clock: Clock,
         telling: Telling,
+        owner: str = "",
     ) -> None:
         self._store, self._roster, self._clock = store, roster, clock
-        self._telling, self._zones = telling, zones
+        self._telling, self._zones, self._owner = telling, zones, owner
         self._expected: dict[str, Expect] = {
             name: task.expect for name, task in tasks.items() if task.expect is not None
         }
@@ -116,7 +117,8 @@ class Expecting:
             zone = self._zone(facts.schedule)
             for breach in judge(expect, facts, history=before, now=now, zone=zone):
                 if (breach.kind, breach.subject) not in told:
-                    await open_incident(self._store, self._telling, _incident(task, facts, breach))
+                    incident = _incident(facts, breach, owner=self._owner)
+                    await open_incident(self._store, self._telling, incident)
         await self._close(task, expect, history, [one for one in known if one.closed_at is None])
         self._looked[task] = now
 
@@ -195,8 +197,11 @@ def facts_of(view: RunView) -> Facts:
     )
 
 
-def _incident(task: str, facts: Facts, breach: Breach) -> Incident:
-    evidence = dict(breach.evidence) | {"task": task}
+def _incident(facts: Facts, breach: Breach, *, owner: str) -> Incident:
+    """The incident of a breach; of `owner`, who judged it, where no schedule asked for the run."""
+    evidence = dict(breach.evidence) | {"task": facts.task}
+    if facts.schedule is not None:
+        evidence["schedule"] = facts.schedule
     if facts.run is not None:
         evidence["run"] = str(facts.run)
     return Incident(
@@ -204,5 +209,6 @@ def _incident(task: str, facts: Facts, breach: Breach) -> Incident:
         subject=breach.subject,
         severity="critical" if breach.kind == "expect.output" else "warning",
         summary=breach.summary,
+        owner="" if facts.schedule else owner,
         evidence=evidence,
     )

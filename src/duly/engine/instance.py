@@ -77,7 +77,7 @@ class Engine:
         self.supervisor = Supervising(clock, self.telling, policy=policy)
         self.keeping: Gathering[tuple[UUID, Note], Answer] = Gathering("keeping", self._keep)
         self.posting: Gathering[Entry, Posted] = Gathering("posting", store.post)
-        self.gate = plan.gate or Gate(store, clock, emit=self.telling.emit)
+        self.gate = plan.gate or Gate(store, clock, emit=self.telling.emit, owner=plan.owner)
         self.recording = Recording(store, clock, plan.logs)
         self.attempts = Attempts(
             plan.tasks,
@@ -166,7 +166,13 @@ class Engine:
         self.caretaking.look_for_clusters = Clusters(store, self.telling).look
         tasks, zones = plan.tasks, plan.zones
         self.expecting = Expecting(
-            store, tasks, zones, roster=self.roster, clock=clock, telling=self.telling
+            store,
+            tasks,
+            zones,
+            roster=self.roster,
+            clock=clock,
+            telling=self.telling,
+            owner=plan.owner,
         )
         self.reporting = Reporting(
             store, roster=self.roster, clock=clock, telling=self.telling, owner=plan.owner

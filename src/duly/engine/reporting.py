@@ -1,6 +1,6 @@
 """Reporting: what became of work that a person should know of, and when it is over again.
 
-    run.failed       a task's runs fail for good; closed by its next success
+    run.failed       a task's runs, or a timer's, fail for good; closed by its next success
     run.poison       a run was parked, because processes died of it
     run.changed      a run is parked, because its steps no longer fit its code
     run.approval     a run waits for a person's decision
@@ -23,10 +23,11 @@ from uuid import UUID
 from msgspec import structs
 
 from duly import events
+from duly.core.calls import TASK as CALLS
 from duly.core.clock import Clock
 from duly.core.fleet import Incident, Instance, InstanceState, Proof, TakenOver
 from duly.core.lifetimes import Life, Upcoming, collisions, rhythms
-from duly.core.runs import Ending, RunFilter, RunView
+from duly.core.runs import Claimed, Ending, RunFilter, RunView
 from duly.core.spoken import last_line, length_text
 from duly.core.states import ENDS, RunState, RunVerb, ScheduleState
 from duly.core.steps import APPROVAL, approval
@@ -88,33 +89,32 @@ class Reporting:
         one, run = holding.claimed, str(holding.claimed.id)
         reason = ending.reason or ""
         if ending.verb is RunVerb.FAIL:
-            self._report(
-                Incident(
-                    kind=FAILED,
-                    subject=one.task,
-                    severity="critical",
-                    summary=f"{one.task} failed for good: {last_line(ending.error)}",
-                    owner=self._owner,
-                    evidence={"run": run, "task": one.task, "error": last_line(ending.error)},
-                )
-            )
+            self._report(_failed(one, ending.error, owner=self._whose(one)))
         elif ending.verb is RunVerb.PARK and reason.startswith(CHANGED):
             helps = f"duly runs fork {run} --from STEP"
-            self._report(_about(REFORM, run, one.task, f"parked: {reason}", helps))
+            about = _about(REFORM, run, one.task, f"parked: {reason}", helps)
+            self._report(structs.replace(about, owner=self._whose(one)))
         elif ending.verb is RunVerb.PARK and reason == APPROVAL:
             name = ending.awaits[0].group if ending.awaits else "NAME"
             helps = f"duly runs approve {run} {shlex.quote(name)}"
             asked = _about(ASKED, run, one.task, f"waits for a decision: {name}", helps)
-            evidence = asked.evidence | {"approval": name}
-            self._report(structs.replace(asked, subject=f"{run} {name}", evidence=evidence))
+            evidence, whose = asked.evidence | {"approval": name}, self._whose(one)
+            asked = structs.replace(asked, subject=f"{run} {name}", evidence=evidence, owner=whose)
+            self._report(asked)
         elif ending.verb is RunVerb.RELEASE and reason == HANDED_BACK and holding.started:
             self._cut_off.append(one.id)
+
+    def _whose(self, one: Claimed) -> str:
+        """Return who is concerned by a run that no schedule asked for: whoever ran it."""
+        return "" if one.schedule else self._owner
 
     def took(self, taken: TakenOver, proof: Proof, cause: str) -> None:
         """This instance took over from a dead one."""
         for run in taken.parked:
             summary = "parked as poison: processes died while it ran"
-            self._report(_about(POISON, str(run), "", summary, f"duly runs retry {run}"))
+            about = _about(POISON, str(run), "", summary, f"duly runs retry {run}")
+            evidence = about.evidence | {"boot": str(taken.boot)}
+            self._report(structs.replace(about, evidence=evidence))
         if taken.ready:
             told = proof.told(cause)
             self._later(INTERRUPTED, taken.boot, lambda: self._cut(taken.boot, told, taken.ready))
@@ -248,7 +248,11 @@ class Reporting:
         return "; ".join(_resumption(one, names) for one in views[:NAMED] if one) or "pruned"
 
     async def _succeeded_since(self, incident: Incident) -> str | None:
-        ended = RunFilter(task=incident.subject, state=RunState.SUCCEEDED, limit=1)
+        subject, succeeded = incident.subject, RunState.SUCCEEDED
+        if _of_a_timer(incident.evidence.get("task"), incident.evidence.get("schedule")) == subject:
+            ended = RunFilter(schedule=subject, state=succeeded, limit=1)
+        else:
+            ended = RunFilter(task=subject, state=succeeded, limit=1)
         for one in await self._store.runs(ended):
             if one.ended_at and incident.opened_at and one.ended_at > incident.opened_at:
                 return f"the run {one.id} succeeded"
@@ -330,6 +334,30 @@ _OVER: Mapping[str, Callable[[Reporting, Incident], Awaitable[str | None]]] = {
     FAILING: lambda self, one: left_behind(self._store, one),
 }
 """How it is known that an incident is over; the answer says what became of it."""
+
+
+def _of_a_timer(task: str | None, schedule: str | None) -> str | None:
+    """Return the timer that asked for a run, if one did: each has an owner and a target."""
+    return schedule if task == CALLS else None
+
+
+def _failed(one: Claimed, error: str | None, *, owner: str) -> Incident:
+    """The incident of a task whose run failed, or of the timer that asked for it."""
+    subject = _of_a_timer(one.task, one.schedule) or one.task
+    told = last_line(error)
+    return Incident(
+        kind=FAILED,
+        subject=subject,
+        severity="critical",
+        summary=f"{subject} failed for good: {told}",
+        owner=owner,
+        evidence={
+            "run": str(one.id),
+            "task": one.task,
+            "error": told,
+            **({"schedule": one.schedule} if one.schedule else {}),
+        },
+    )
 
 
 def _about(kind: str, run: str, task: str, what: str, helps: str) -> Incident:

@@ -13,6 +13,15 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+_home: contextvars.ContextVar[asyncio.AbstractEventLoop | None] = contextvars.ContextVar(
+    "home", default=None
+)
+
+
+def home() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that the task of this thread belongs to; None on any other thread."""
+    return _home.get()
+
 
 class Threads:
     """At most `slots` calls at once; the caller counts, this only runs them."""
@@ -33,6 +42,7 @@ class Threads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         context = contextvars.copy_context()
+        context.run(_home.set, loop)
         self.busy += 1
         if self._started < min(self.slots, self.busy):
             self._started += 1

@@ -114,6 +114,7 @@ class Tripping:
             subject=f"{self._owner}/{notice.loop}",
             severity="critical" if kind == TRIPPED else "warning",
             summary=summary,
+            owner=self._owner,
             evidence={
                 "loop": notice.loop,
                 "instance": self._instance,

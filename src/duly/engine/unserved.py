@@ -6,8 +6,9 @@ a minute or two apart, and at none of them is any run of that queue in anybody's
 very instance would claim does not count: it is served, and merely waits for room.
 
 It looks; it never moves a run. It costs nothing while nothing was said to be ready and nothing
-waits, but for a look an hour; else one statement a look, and three at most. Where every instance
-is gone nobody is left to tell: that is for whoever watches from outside.
+waits, but for a look an hour; else one statement a look and three at most, and another where it
+tells. Where every instance is gone nobody is left to tell: that is for whoever watches from
+outside.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from uuid import UUID
 
 from duly import events
 from duly.core.fleet import Incident
+from duly.core.owning import carrier_of
 from duly.core.runs import RunFilter, RunView
 from duly.core.states import RunState
 from duly.engine.almanac import Almanac
@@ -106,16 +108,20 @@ class Unserved:
 
     async def _open(self, queue: str, views: list[RunView]) -> None:
         count = f"{len(views)} runs wait" if len(views) > 1 else "a run waits"
-        tasks = sorted({one.task for one in views})
+        tasks, first = sorted({one.task for one in views}), views[-1]
+        owner = ""
+        if first.schedule is None:
+            owner = carrier_of(first.task, await self._store.instances())
         incident = Incident(
             kind=UNSERVED,
             subject=queue,
             severity="critical",
             summary=f"{count} in the queue {queue}: no live instance claims from it",
+            owner=owner,
             evidence={
                 "queue": queue,
                 "tasks": " ".join(tasks[:20]),
-                "run": str(views[-1].id),
+                "run": str(first.id),
                 "what helps": f"duly worker --queues {queue}",
             },
         )

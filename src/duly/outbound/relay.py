@@ -51,11 +51,12 @@ class Relay:
         bus: Bus,
         boot: Callable[[], UUID],
         per_second: int,
+        owner: str = "",
     ) -> None:
         self.name = f"relay {topic}"
         self._topic, self._destination = topic, destination
         self._store, self._clock, self._bus, self._boot = store, clock, bus, boot
-        self._per_second = per_second
+        self._per_second, self._owner = per_second, owner
         self._some = asyncio.Event()
         self._some.set()
         self._pause_s = 0.0  # before the next try, while the destination is away
@@ -142,6 +143,7 @@ class Relay:
             subject=self._topic,
             severity="critical",
             summary=f"{count:,} messages to {self._topic} wait: {plain(why)}",
+            owner=self._owner,
             evidence={"destination": self._destination.name, "waiting": str(count)},
         )
         if await self._store.open_incident(incident):

@@ -450,7 +450,11 @@ class Store(Lasting, Breaking, Telling, Feeding, Access, Protocol):
     # --- people and housekeeping ----------------------------------------------------------
 
     async def open_incident(self, incident: Incident, *, now: datetime | None = None) -> bool:
-        """Open an incident; False when one of the same kind and subject is open already."""
+        """Open an incident; False when one of the same kind and subject is open already.
+
+        One without an owner gets that of what it names (`core.owning.names_of`): of the schedule,
+        else of the run's schedule, else of the instance, as far as these are known.
+        """
         ...
 
     async def close_incident(

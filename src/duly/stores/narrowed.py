@@ -29,7 +29,7 @@ from duly.core.fleet import Instance
 from duly.core.runs import Answer, Enqueued, NewRun, RunFilter, RunView
 from duly.core.schedules import Declared, Definition, ScheduleFilter, ScheduleRow
 from duly.core.steps import Memory
-from duly.core.timers import call_of
+from duly.core.timers import call_of, owned_by
 from duly.errors import InvalidValue, Refused
 from duly.stores.base import EVERY_SCHEDULE, Store
 
@@ -180,7 +180,7 @@ class Narrowed:
             call = call_of(definition)
             if call is None or call.secrets:
                 raise InvalidValue("expected the call of a tenant to name no secret of the house")
-        return msgspec.structs.replace(definition, tenant=self._tenant)
+        return owned_by(definition, self._tenant)
 
     # --- effects and breakers -------------------------------------------------------------
 

@@ -283,6 +283,87 @@ async def test_a_tenants_timers_share_no_breaker_with_the_house(
     assert breaker_of(call, Breaker(fixed=True)).name == f"tenant:{beta.tenant}/erp"
 
 
+# Who asks for a schedule, for whom, with which role; the status, and whose it then is.
+MAKERS: list[tuple[str, str | None, str, int, str]] = [
+    ("default", None, "editor", 201, ""),
+    ("default", "default", "editor", 201, ""),
+    ("default", "acme", "editor", 201, "acme"),
+    ("default", "acme", "admin", 201, "acme"),
+    ("default", "acme", "operator", 403, ""),
+    ("default", "acme", "viewer", 403, ""),
+    ("default", "acme", "auditor", 403, ""),
+    ("default", "No Name", "editor", 422, ""),
+    ("acme", None, "editor", 201, "acme"),
+    ("acme", "acme", "editor", 201, "acme"),
+    ("acme", "acme", "operator", 403, ""),
+    ("acme", "beta", "editor", 422, ""),
+    ("acme", "default", "admin", 422, ""),
+]
+
+
+@pytest.mark.parametrize(("who", "wanted", "role", "status", "whose"), MAKERS)
+async def test_a_schedule_is_of_whom_the_house_makes_it_for_or_of_its_maker(
+    api: Caller, who: str, wanted: str | None, role: str, status: int, whose: str
+) -> None:
+    for tenant in ("acme", "beta"):
+        await api.add_key(f"of-{tenant}", "admin", tenant=tenant)
+    key = (await api.add_key("maker", role, tenant=who)).name
+    body = {"name": "theirs", **DAILY} | ({} if wanted is None else {"tenant": wanted})
+    said = await api.call("POST", f"{API}/schedules", key=key, body=body)
+    assert said.status == status, said.body
+    path = f"{API}/schedules/theirs"
+    if status != 201:
+        assert (await api.call("GET", path)).status == 404
+        return
+    assert said.body["tenant"] == whose
+    for tenant in ("acme", "beta"):
+        seen = await api.call("GET", path, key=f"of-{tenant}")
+        assert seen.status == (200 if tenant == whose else 404), tenant
+    run = await api.call("POST", f"{path}/trigger", body={})
+    shown = await api.call("GET", f"{API}/runs/{run.body['id']}")
+    assert shown.body["tenant"] == whose
+    changed = {"body": {**DAILY, "cron": "0 7 * * *"}, "headers": {"If-Match": "*"}}
+    assert (await api.call("PUT", path, **changed)).body["tenant"] == whose
+    given = {"body": changed["body"] | {"tenant": "beta"}, "headers": {"If-Match": "*"}}
+    assert (await api.call("PUT", path, **given)).status == 422, "it stays whose it is"
+
+
+async def test_lists_of_schedules_are_narrowed_by_tenant_state_and_owner(
+    api: Caller, tenants: list[Things]
+) -> None:
+    beta = tenants[1]
+    paused = await api.call("POST", f"{API}/schedules/beta_daily/pause", body=WHY)
+    assert paused.status == 200
+    cases = [
+        ("schedules?tenant=acme", "admin", ["acme_daily", "acme_pulse"]),
+        ("schedules?tenant=default", "admin", ["default_daily", "default_pulse", "mail_orders"]),
+        ("schedules?tenant=acme", beta.key, ["beta_daily", "beta_pulse"]),
+        ("schedules?state=paused", "admin", ["beta_daily"]),
+        ("schedules?owner=shop", "admin", ["mail_orders"]),
+        ("schedules?owner=people&tenant=acme", "admin", ["acme_daily"]),
+        ("timers?tenant=acme", "admin", ["acme_pulse"]),
+        ("timers?owner=timers&tenant=beta", "admin", ["beta_pulse"]),
+        ("timers?state=paused", "admin", []),
+        ("timers?tenant=acme", beta.key, ["beta_pulse"]),
+    ]
+    for path, key, names in cases:
+        said = await api.call("GET", f"{API}/{path}", key=key)
+        assert [one["name"] for one in said.body["items"]] == names, path
+
+
+async def test_a_call_that_is_scheduled_as_a_task_is_its_tenants_too(api: Caller) -> None:
+    api.app.carry_calls()
+    key = (await api.add_key("theirs", "admin", tenant="acme")).name
+    for maker, tenant in ((key, None), ("admin", "acme")):
+        call = {"url": "https://shop.example/", "breaker": "erp", "tenant": "beta"}
+        body = {"name": f"by-{maker}", **DAILY, "task": "http", "args": {"call": call}}
+        body |= {} if tenant is None else {"tenant": tenant}
+        said = await api.call("POST", f"{API}/schedules", key=maker, body=body)
+        assert said.status == 201, said.body
+        made = msgspec.convert(said.body["args"]["call"], HttpCall, strict=False)
+        assert breaker_of(made, Breaker(fixed=True)).name == "tenant:acme/erp"
+
+
 async def test_a_tenants_call_carries_no_secret_and_goes_by_a_timer(api: Caller) -> None:
     api.app.carry_calls()
     key = (await api.add_key("theirs", "admin", tenant="acme")).name

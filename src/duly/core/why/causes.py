@@ -152,6 +152,17 @@ class Cause(StrEnum):
     # --- an incident, a queue, a limit, a key
     INCIDENT_OPEN = "incident_open"
     INCIDENT_CLOSED = "incident_closed"
+    ACKNOWLEDGED = "acknowledged"  # a person deals with it: nobody is reminded any more
+    ROWS_MISSING = "rows_missing"  # rows of a table that nobody dealt with
+    CLUSTER_GONE = "cluster_gone"  # nobody of a cluster is there any more
+    CHANNEL_DOWN = "channel_down"  # a channel takes no notices
+    OUTBOX_STUCK = "outbox_stuck"  # a destination takes no messages
+    EXPECTATION_BREACHED = "expectation_breached"  # output, start, end or length of a run
+    EFFECT_CONTRADICTED = "effect_contradicted"  # a receipt against a person's word
+    WORK_INTERRUPTED = "work_interrupted"  # a process ended in the middle of it
+    RHYTHM_AHEAD = "rhythm_ahead"  # a host that ends its processes regularly meets a run
+    LOOP_FAILING = "loop_failing"
+    STORE_WAS_AWAY = "store_was_away"
     SUPERVISOR_TRIPPED = "supervisor_tripped"
     QUEUE_EMPTY = "queue_empty"
     QUEUE_MOVES = "queue_moves"

@@ -1,11 +1,15 @@
 """Why an incident is open or over: what was noticed, since when, with its evidence.
 
 The evidence is what whoever opened it wrote down; here it is only put into lines, and into things
-to ask about next. What it is an incident *of* is a cause of its own, for the kinds that have one.
+to ask about next. What it is an incident *of* is a cause of its own, for each of Duly's own kinds;
+so is that a person acknowledged it. Kinds that users' own code opens have no cause but that.
 """
 
 from __future__ import annotations
 
+from typing import get_args
+
+from duly.core.expect import Kind
 from duly.core.fleet import Incident
 from duly.core.spoken import last_line
 from duly.core.tripping import WAITS
@@ -31,6 +35,16 @@ _KINDS = {
     "schedule.late": Cause.OVERDUE,
     "store.untrusted": Cause.STORE_UNTRUSTED,
     "supervisor.tripped": Cause.SUPERVISOR_TRIPPED,
+    "rows.missing": Cause.ROWS_MISSING,
+    "cluster.gone": Cause.CLUSTER_GONE,
+    "channel.down": Cause.CHANNEL_DOWN,
+    "outbox.stuck": Cause.OUTBOX_STUCK,
+    "effect.contradicted": Cause.EFFECT_CONTRADICTED,
+    "run.interrupted": Cause.WORK_INTERRUPTED,
+    "host.rhythm": Cause.RHYTHM_AHEAD,
+    "loop.failing": Cause.LOOP_FAILING,
+    "store.away": Cause.STORE_WAS_AWAY,
+    **dict.fromkeys(get_args(Kind), Cause.EXPECTATION_BREACHED),
 }
 
 _SEEN = {"run": "", "effect": "", "schedule": "", "breaker": WAITS, "queue": "queue:",
@@ -60,13 +74,29 @@ def explain_incident(one: Incident, fleet: Fleet) -> Explanation:
         headline = f"over since {fleet.at(one.closed_at)}{why}"
         told.insert(0, f"it was open{opened}: {one.summary}")
         helps = []
-    of = _KINDS.get(one.kind)
+    severity = f"severity: {one.severity}" + (f"; owner: {one.owner}" if one.owner else "")
+    told = [severity, *_acknowledgement(one, fleet), *told[:_MOST]]
     return explanation(
         f"incident {one.kind} {one.subject}",
-        Standing(cause, headline, [f"severity: {one.severity}", *told[:_MOST]], helps, since=since),
-        also=() if of is None else (of,),
+        Standing(cause, headline, told, helps, since=since),
+        also=_also(one),
         see=_seen(one),
     )
+
+
+def _acknowledgement(one: Incident, fleet: Fleet) -> list[str]:
+    """Say who deals with it, since when, and what they wrote of it."""
+    if one.acknowledged_at is None:
+        return []
+    note = f": {last_line(one.acknowledged_note)}" if one.acknowledged_note else ""
+    quiet = "" if one.closed_at is not None else "; nobody is reminded of it any more"
+    who = one.acknowledged_by or "somebody"
+    return [f"acknowledged by {who} at {fleet.at(one.acknowledged_at)}{note}{quiet}"]
+
+
+def _also(one: Incident) -> list[Cause]:
+    of = [_KINDS[one.kind]] if one.kind in _KINDS else []
+    return of if one.acknowledged_at is None else [*of, Cause.ACKNOWLEDGED]
 
 
 def _seen(one: Incident) -> list[str]:

@@ -26,6 +26,12 @@ _DEATHS = (
 )
 """What each way of noticing a death is called, and what may be believed of the dead."""
 
+_PART = (
+    ("supervisor.tripped", Cause.SUPERVISOR_TRIPPED),
+    ("cluster.gone", Cause.CLUSTER_GONE),
+)
+"""Incidents of an instance that are a cause of how it stands, or of what came of that."""
+
 
 def explain_instance(
     one: Instance,
@@ -40,12 +46,12 @@ def explain_instance(
     story = [f"{one.owner} {one.version}, boot {one.boot}{began}; carries {tasks or 'no tasks'}"]
     story += [f"holds the run {run.id} of {run.task}" for run in holds[:SHOWN]]
     story += [f"{it.kind}: {it.summary}" for it in incidents[:SHOWN]]
-    tripped = any(it.kind.endswith(".tripped") for it in incidents)
+    of_it = [cause for kind, cause in _PART if any(it.kind == kind for it in incidents)]
     return explanation(
         f"instance {one.name}",
         _standing(one, fleet),
         story=story,
-        also=[Cause.SUPERVISOR_TRIPPED] if tripped else [],
+        also=of_it,
         see=[
             *(str(run.id) for run in holds[:SHOWN]),
             *(see_incident(it) for it in incidents[:SHOWN]),

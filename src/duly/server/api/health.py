@@ -13,11 +13,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from duly.core.access import Right
-from duly.core.spoken import rfc3339
-from duly.core.telling import ChannelStanding
 from duly.errors import DulyError
 from duly.server.api.desk import AtDesk, Room, authorise
 from duly.server.api.problems import Problems
+from duly.server.standing import channel_line
 
 LONGEST_S = 3.0
 
@@ -63,15 +62,7 @@ async def readyz(request: Request) -> PlainTextResponse:
             channels = await ground.client().channels() if verbose else []
     except (DulyError, TimeoutError):  # why, is told to nobody who is not known
         return PlainTextResponse("the store does not answer\n", 503)
-    return PlainTextResponse("".join(["ok\n", *map(_channel, channels)]))
-
-
-def _channel(one: ChannelStanding) -> str:
-    """How a channel stands, on one line."""
-    waits = f"; {one.waiting} notices and {one.untold} incidents wait"
-    if one.failing_since is None:
-        return f"channel {one.name}: ok{waits if one.waiting or one.untold else ''}\n"
-    return f"channel {one.name}: failing since {rfc3339(one.failing_since)}: {one.why}{waits}\n"
+    return PlainTextResponse("".join(["ok\n", *map(channel_line, channels)]))
 
 
 @metrics.get(

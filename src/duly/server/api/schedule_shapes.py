@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
+from duly.core.access import on_rows
 from duly.core.instants import trigger_of
 from duly.core.schedules import ScheduleRow
 from duly.core.states import ScheduleState
@@ -24,6 +25,7 @@ from duly.server.api.shapes import (
     Reason,
     Said,
     Shown,
+    Tenant,
     decoded,
 )
 
@@ -59,6 +61,26 @@ class ScheduleWanted(ScheduleAsked):
     """A schedule that is not there yet."""
 
     name: Named
+    tenant: Tenant | None = Field(
+        default=None, description="Whose it is to be; a tenant's key makes its own alone."
+    )
+
+
+class ScheduleQuery(Paging):
+    """Which schedules."""
+
+    state: ScheduleState | None = None
+    owner: Named | None = None
+    tenant: Tenant | None = None
+
+    def shows(self, row: ScheduleRow, *, caller: str) -> bool:
+        """Whether a schedule is asked for; a caller of a tenant is shown its own anyway."""
+        tenant = None if caller or self.tenant is None else on_rows(self.tenant)
+        return (
+            self.state in (None, row.state)
+            and self.owner in (None, row.owner)
+            and tenant in (None, row.definition.tenant)
+        )
 
 
 class ScheduleShown(BaseModel):

@@ -15,11 +15,12 @@ import msgspec
 from fastapi import Header, Query, Response
 
 from duly.client import Backfill
-from duly.core.access import Right
+from duly.core.access import Right, on_rows
 from duly.core.instants import trigger_of
 from duly.core.runs import Answer
 from duly.core.schedules import Definition, ScheduleRow
 from duly.core.states import ScheduleState
+from duly.core.timers import owned_by
 from duly.core.triggers import upcoming
 from duly.errors import InvalidValue, Refused
 from duly.server.api.desk import AtDesk, Entry, Room
@@ -32,6 +33,7 @@ from duly.server.api.schedule_shapes import (
     NextQuery,
     Refusal,
     ScheduleAsked,
+    ScheduleQuery,
     ScheduleShown,
     ScheduleWanted,
     Upcoming,
@@ -43,7 +45,6 @@ from duly.server.api.shapes import (
     Changed,
     Explained,
     Page,
-    Paging,
     Segment,
     Why,
     after,
@@ -62,9 +63,11 @@ ETAG = {
 
 
 @room.get("", summary="List schedules")
-async def list_schedules(desk: AtDesk, where: Annotated[Paging, Query()]) -> Page[ScheduleShown]:
+async def list_schedules(
+    desk: AtDesk, where: Annotated[ScheduleQuery, Query()]
+) -> Page[ScheduleShown]:
     """Schedules, by name."""
-    rows = await desk.client.schedules()
+    rows = [one for one in await desk.client.schedules() if where.shows(one, caller=desk.tenant)]
     found = after(rows, where.cursor, where.limit, place=_name)
     return page_of(found, where.limit, show=shown, place=_name)
 
@@ -75,8 +78,11 @@ def _name(row: ScheduleRow) -> str:
 
 @room.post("", Right.EDIT, status_code=201, summary="Make a schedule", problems=(404, 409))
 async def make_schedule(desk: AtDesk, wanted: ScheduleWanted, response: Response) -> ScheduleShown:
-    """Make a schedule that no code declares; asked for twice, it is made once."""
-    definition = _definition(desk, wanted.name, wanted, desk.tenant)
+    """Make a schedule that no code declares; asked for twice, it is made once.
+
+    A key of the house makes one for any tenant; that of a tenant its own.
+    """
+    definition = _definition(desk, wanted.name, wanted, _tenant(desk, wanted.tenant))
     async with desk.changing(
         "schedules.make", wanted.name, why=wanted.reason, asked=_told(definition)
     ) as entry:
@@ -168,13 +174,25 @@ def stale(name: str) -> Problems:
     return Problems(412, "changed-meanwhile", f"schedule {name} was changed meanwhile; look again")
 
 
+def _tenant(desk: AtDesk, wanted: str | None) -> str:
+    """Return whose a new schedule is; raises `Problems` for a tenant that is not the caller's."""
+    if wanted is None:
+        return desk.tenant
+    if desk.tenant not in ("", wanted):
+        said = f"expected it to be {desk.tenant}, which this key is of"
+        errors = [{"where": "tenant", "expected": said, "got": ""}]
+        raise Problems(422, "invalid", f"tenant: {said}", errors=errors)
+    return on_rows(wanted)
+
+
 def _definition(desk: AtDesk, name: str, wanted: ScheduleAsked, tenant: str) -> Definition:
-    """Return what is asked for, of a tenant: that of who makes it, and of nobody else after."""
-    options = wanted.model_dump(exclude={"name", "task", "args", "reason"}, exclude_unset=True)
-    options["tenant"] = tenant
-    return desk.ground.define(
+    """Return what is asked for, of a tenant: it stays that of whom it was made for."""
+    beside = {"name", "task", "args", "reason", "tenant"}
+    options = wanted.model_dump(exclude=beside, exclude_unset=True)
+    made = desk.ground.define(
         Wanted(name=name, task=wanted.task, args=wanted.args, options=options)
     )
+    return owned_by(made, tenant) if tenant else made
 
 
 def _told(definition: Definition) -> dict[str, Any]:

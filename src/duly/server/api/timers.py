@@ -19,12 +19,13 @@ from duly.core.access import Right
 from duly.core.runs import Answer, RunFilter, RunView
 from duly.core.schedules import ScheduleRow
 from duly.core.states import ScheduleState
-from duly.core.timers import Timer, TimerFile, arguments_of, read_timer, read_timers
+from duly.core.timers import Timer, TimerFile, owned_by, read_timer, read_timers
 from duly.errors import Refused, UnknownName
 from duly.server.api.desk import AtDesk, Room
 from duly.server.api.problems import Problems
+from duly.server.api.schedule_shapes import ScheduleQuery
 from duly.server.api.schedules import ETAG, IfMatch, etag, seen, stale
-from duly.server.api.shapes import Because, Changed, Page, Paging, Segment, Why, after, page_of
+from duly.server.api.shapes import Because, Changed, Page, Segment, Why, after, page_of
 from duly.server.api.tasks import RunRef
 from duly.server.api.timer_shapes import (
     TimerAsked,
@@ -42,9 +43,9 @@ Told = tuple[str, str]
 
 
 @room.get("", summary="List timers")
-async def list_timers(desk: AtDesk, where: Annotated[Paging, Query()]) -> Page[TimerShown]:
+async def list_timers(desk: AtDesk, where: Annotated[ScheduleQuery, Query()]) -> Page[TimerShown]:
     """Timers by name, removed ones too, each with what its newest call came to."""
-    rows = await desk.client.timers()
+    rows = [one for one in await desk.client.timers() if where.shows(one, caller=desk.tenant)]
     found = after(rows, where.cursor, where.limit, place=_name)
     latest = {row.name: await _latest(desk, row) for row in found[: where.limit]}
     return page_of(found, where.limit, show=lambda row: shown(row, latest[row.name]), place=_name)
@@ -174,10 +175,8 @@ def _of_tenant(desk: AtDesk, file: TimerFile) -> TimerFile:
 
 
 def _owned(timer: Timer, tenant: str) -> Timer:
-    """Return a timer of a tenant: its call says so too, or it could share the house's breakers."""
     call = msgspec.structs.replace(timer.call, tenant=tenant)
-    definition = msgspec.structs.replace(timer.definition, tenant=tenant, args=arguments_of(call))
-    return Timer(definition, call)
+    return Timer(owned_by(timer.definition, tenant), call)
 
 
 def _check_tenant(desk: AtDesk, timer: Timer) -> None:

@@ -20,6 +20,7 @@ from duly.core.fleet import Incident, Instance
 from duly.core.logs import AttemptLog
 from duly.core.notices import Notice
 from duly.core.outbox import Message
+from duly.core.owning import Names, names_of
 from duly.core.rules import after_death, not_before
 from duly.core.runs import SUSPECT_QUEUE, Attempt, NewRun
 from duly.core.schedules import Backlog, ScheduleRow
@@ -254,11 +255,24 @@ class Tables:
         self.incidents_opened += 1
         self.incidents.append(
             msgspec.structs.replace(
-                incident, id=self.incidents_opened, opened_at=now, closed_at=None
+                incident,
+                id=self.incidents_opened,
+                opened_at=now,
+                closed_at=None,
+                owner=incident.owner or self._owner_of(names_of(incident)),
             )
         )
         self.tell(Signal.INCIDENT)
         return True
+
+    def _owner_of(self, names: Names) -> str:
+        """Return the owner of what is named: of a schedule, a run's schedule, or an instance."""
+        run = self.run.get(names.run) if names.run else None
+        for name in (names.schedule, None if run is None else run.asked.schedule):
+            if name is not None and name in self.schedules:
+                return self.schedules[name].owner
+        boot = self.instances.get(names.boot) if names.boot else None
+        return "" if boot is None else boot.owner
 
     def close_incident(self, kind: str, subject: str, note: str, now: datetime) -> bool:
         """Close the open incident of a kind and subject."""

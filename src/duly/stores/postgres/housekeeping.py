@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.fleet import Incident
+from duly.core.owning import names_of
 from duly.stores.base import Filled, Retention, Signal
 from duly.stores.postgres.forgetting import prune_breakers, prune_notices
 from duly.stores.postgres.ground import Ground
@@ -94,8 +95,9 @@ async def _old_runs(unit: Unit, before: datetime, last: int, limit: int) -> list
     return found
 
 
-def incident_columns(incidents: Sequence[Incident]) -> list[list[str]]:
+def incident_columns(incidents: Sequence[Incident]) -> list[list[Any]]:
     """One array per column that `OPEN` takes."""
+    names = [names_of(one) for one in incidents]
     return [
         [one.kind for one in incidents],
         [one.subject for one in incidents],
@@ -103,6 +105,9 @@ def incident_columns(incidents: Sequence[Incident]) -> list[list[str]]:
         [one.summary for one in incidents],
         [msgspec.json.encode(one.evidence).decode() for one in incidents],
         [one.owner for one in incidents],
+        [one.schedule for one in names],
+        [one.run for one in names],
+        [one.boot for one in names],
     ]
 
 
@@ -128,13 +133,19 @@ def incident_of(row: Any) -> Incident:
 INCIDENT = """i.id, i.kind, i.subject, i.severity, i.summary, i.opened_at, i.closed_at, i.evidence,
   i.owner, i.acknowledged_at, i.acknowledged_by, i.acknowledged_note"""
 
-# What is open already is left out before a number is drawn for it.
+# What is open already is left out before a number is drawn for it. Each owner that nobody gave is
+# looked up by one key of one table at a time, so that no other plan is possible.
 OPEN = """
 insert into duly_incident (kind, subject, severity, summary, evidence, owner, opened_at)
-select d.kind, d.subject, d.severity, d.summary, d.evidence, d.owner,
+select d.kind, d.subject, d.severity, d.summary, d.evidence, coalesce(nullif(d.owner, ''),
+    (select owner from duly_schedule where name = d.schedule),
+    (select owner from duly_schedule
+      where name = (select schedule from duly_run where id = d.run)),
+    (select owner from duly_instance where boot = d.boot), ''),
   coalesce($1::timestamptz, clock_timestamp())
-from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-  with ordinality d (kind, subject, severity, summary, evidence, owner, n)
+from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+  $9::uuid[], $10::uuid[])
+  with ordinality d (kind, subject, severity, summary, evidence, owner, schedule, run, boot, n)
 where not exists (select from duly_incident i
   where i.kind = d.kind and i.subject = d.subject and i.closed_at is null)
 order by d.n

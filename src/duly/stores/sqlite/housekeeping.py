@@ -11,6 +11,7 @@ from datetime import datetime
 import msgspec
 
 from duly.core.fleet import Incident
+from duly.core.owning import names_of
 from duly.stores.base import Filled, Retention, Signal
 from duly.stores.sqlite.forgetting import prune_breakers, prune_incidents, prune_notices
 from duly.stores.sqlite.rows import instant_or_none, json_text, micros
@@ -18,6 +19,15 @@ from duly.stores.sqlite.tx import Row, Tx
 
 INCIDENT = """i.number, kind, subject, severity, summary, opened_at, closed_at, evidence, owner,
     acknowledged_at, acknowledged_by, acknowledged_note"""
+
+_OPEN = """insert into duly_incident (kind, subject, severity, summary, opened_at, evidence, owner)
+    select ?1, ?2, ?3, ?4, ?5, ?6, coalesce(nullif(?7, ''),
+        (select owner from duly_schedule where name = ?8),
+        (select owner from duly_schedule
+            where name = (select schedule from duly_run where id = ?9)),
+        (select owner from duly_instance where boot = ?10), '')
+    where not exists (select 1 from duly_incident
+        where kind = ?1 and subject = ?2 and closed_at is null)"""
 
 # Every schedule that has runs, by skipping along its index.
 _SCHEDULES = """with recursive name(it) as (
@@ -52,10 +62,9 @@ _FORGET = (
 
 def open_incident(tx: Tx, one: Incident, now: datetime | None) -> bool:
     """Open an incident; see `Store.open_incident`."""
+    names = names_of(one)
     opened = tx.do(
-        "insert into duly_incident (kind, subject, severity, summary, opened_at, evidence, owner)"
-        " select ?1, ?2, ?3, ?4, ?5, ?6, ?7 where not exists (select 1 from duly_incident"
-        " where kind = ?1 and subject = ?2 and closed_at is null)",
+        _OPEN,
         one.kind,
         one.subject,
         one.severity,
@@ -63,6 +72,9 @@ def open_incident(tx: Tx, one: Incident, now: datetime | None) -> bool:
         micros(tx.now(now)),
         json_text(one.evidence),
         one.owner,
+        names.schedule,
+        names.run and names.run.bytes,
+        names.boot and names.boot.bytes,
     )
     if opened:
         tx.tell(Signal.INCIDENT)
