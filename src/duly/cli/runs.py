@@ -28,7 +28,7 @@ from duly.cli.session import (
 from duly.core.access import unscoped
 from duly.core.runs import Answer, RunFilter, RunView
 from duly.core.spoken import last_line, rfc3339
-from duly.core.states import ENDS, RunState
+from duly.core.states import RunState
 from duly.core.steps import APPROVAL, Event, Memory, Step, StepKind, approval
 from duly.core.why import hidden, progress_text, value_text
 from duly.errors import Refused
@@ -247,8 +247,6 @@ async def approve(run: str, name: str, reject: bool, app_spec: str | None, **giv
     app = find_app(app_spec, given["store"])
     async with opened(app):
         view = await find_run(app.store, run)
-        if view.state in ENDS:
-            raise Refused(f"run {view.id} has ended ({view.state.value}): nothing is to be decided")
         answer = await app.client.approve(
             view.id, name, approved=not reject, by=given["by"], reason=given["reason"]
         )

@@ -205,8 +205,13 @@ class RunVerbs(Ground):
     async def approve(
         self, run: UUID, name: str, *, approved: bool = True, by: str, reason: str = ""
     ) -> Answer:
-        """Decide what a run asked for with `ctx.approve(name)`. The first decision stays."""
-        await self.run(run)
+        """Decide what a run asks for, or will, with `ctx.approve(name)`. The first decision stays.
+
+        Raises `Refused` when the run has ended: nothing is to be decided any more.
+        """
+        view = await self.run(run)
+        if view.state in ENDS:
+            raise Refused(f"run {run} has ended ({view.state.value}): nothing is to be decided")
         decision = {"approved": approved, "by": by, "reason": reason}
         return await self.emit(approval(run, name), decision, by=by)
 

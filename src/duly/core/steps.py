@@ -153,9 +153,22 @@ def of_effect(address: str) -> str:
     return f"effect:{address}"
 
 
+_APPROVALS = "approval/"
+
+
 def approval(run: UUID, name: str) -> str:
     """Name the event that decides an approval; the same text wherever it is asked for."""
-    return f"approval/{run}/{name}"
+    return f"{_APPROVALS}{run}/{name}"
+
+
+def run_of_approval(event: str) -> UUID | None:
+    """Return the run whose approval an event decides; None when it decides none."""
+    if not event.startswith(_APPROVALS):
+        return None
+    try:
+        return UUID(event.removeprefix(_APPROVALS).partition("/")[0])
+    except ValueError:
+        return None
 
 
 def of_call(run: UUID, count: int | None = None) -> str:

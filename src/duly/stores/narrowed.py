@@ -28,7 +28,7 @@ from duly.core.feed import Look, Point
 from duly.core.fleet import Instance
 from duly.core.runs import Answer, Enqueued, NewRun, RunFilter, RunView
 from duly.core.schedules import Declared, Definition, ScheduleFilter, ScheduleRow
-from duly.core.steps import Memory
+from duly.core.steps import Event, Memory, run_of_approval
 from duly.core.timers import call_of, owned_by
 from duly.errors import InvalidValue, Refused
 from duly.stores.base import EVERY_SCHEDULE, Store
@@ -131,6 +131,13 @@ class Narrowed:
         look = await self._store.feed(after, **how)
         own = tuple(one for one in look.happenings if one.tenant == self._tenant)
         return msgspec.structs.replace(look, happenings=own)
+
+    async def emit(self, event: Event, **how: Any) -> Answer:
+        """Decide what a run of the tenant's asked for; events in general are of the whole house."""
+        run = run_of_approval(event.name)
+        if run is None or await self.run(run) is None:
+            raise Refused("emit is for the house's own keys, and for no tenant's")
+        return await self._store.emit(event, **how)
 
     # --- runs -----------------------------------------------------------------------------
 

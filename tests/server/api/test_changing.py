@@ -8,10 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import aiohttp
+import msgspec
 import pytest
 from msgspec import structs
 
 from duly.core.logs import AttemptLog, LogLine, fitting
+from duly.core.steps import approval
 from duly.core.telling import Drawn
 from tests.server.api.shop import Caller, make_shop, served, with_roles
 
@@ -349,3 +351,36 @@ async def test_what_a_run_logged_is_shown_by_attempt(api: Caller) -> None:
     assert [one["attempt"] for one in every.body["attempts"]] == [1, 2]
     for path, status in ((f"/{UUID(int=7)}/logs", 404), (f"/{run}/logs?attempt=0", 422)):
         assert (await api.call("GET", f"/api/v1/runs{path}")).status == status
+
+
+async def test_the_first_decision_for_a_run_stays_and_is_in_the_audit(api: Caller) -> None:
+    run = (await add(api)).body["id"]
+    path, told = f"/api/v1/runs/{run}/approve", {"name": "go", "approved": True, "reason": "fine"}
+    first = await api.call("POST", path, key="operator", body=told)
+    second = await api.call("POST", path, body=told | {"approved": False})
+    assert (first.body, second.body) == ({"outcome": "done"}, {"outcome": "already"})
+    [event] = await api.app.store.happened([approval(UUID(run), "go")])
+    decided = msgspec.json.decode(event.body)
+    assert (decided["approved"], decided["reason"]) == (True, "fine")
+    audit = (await api.call("GET", "/api/v1/audit")).body["items"]
+    lines = [(one["action"], one["outcome"]) for one in audit if one["subject"] == run]
+    assert lines == [("runs.approve", "already"), ("runs.approve", "done")]
+    await api.call("POST", f"/api/v1/runs/{run}/cancel", body={"reason": "so"})
+    late = await api.call("POST", path, body=told)
+    assert (late.status, "nothing is to be decided" in late.body["detail"]) == (409, True)
+    assert (await api.call("POST", path, body={"name": "go"})).status == 422
+
+
+async def test_the_house_asks_for_a_run_of_a_tenants(api: Caller) -> None:
+    await api.add_key("acme", "operator", tenant="acme")
+    path, body = "/api/v1/tasks/add/runs", {"args": {"a": 1}}
+    for key, tenant, status in (
+        ("operator", "acme", 202),
+        ("acme", "acme", 202),
+        ("acme", "b", 422),
+    ):
+        said = await api.call("POST", path, key=key, body=body | {"tenant": tenant})
+        assert said.status == status, (key, tenant, said.body)
+    seen = await api.call("GET", "/api/v1/runs", key="acme")
+    assert {one["tenant"] for one in seen.body["items"]} == {"acme"}
+    assert len(seen.body["items"]) == 2

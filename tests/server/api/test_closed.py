@@ -32,6 +32,7 @@ WHO_MAY = {
     ("POST", "/api/v1/runs/{run}/cancel"): OPERATORS,
     ("POST", "/api/v1/runs/{run}/retry"): OPERATORS,
     ("POST", "/api/v1/runs/{run}/fork"): OPERATORS,
+    ("POST", "/api/v1/runs/{run}/approve"): OPERATORS,
     ("GET", "/api/v1/schedules"): EVERYONE,
     ("POST", "/api/v1/schedules"): EDITORS,
     ("GET", "/api/v1/schedules/{schedule}"): EVERYONE,

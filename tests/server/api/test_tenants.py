@@ -57,6 +57,7 @@ BODIES: dict[str, Any] = {
     "apply": FILE,
     "resolve": WHY | {"performed": True},
     "fork": {"step": "first"},
+    "approve": {"name": "go", "approved": True},
     "backfill": WEEK,
     "{schedule}": DAILY,
     "{timer}": PULSE,

@@ -17,7 +17,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Request
 
 from duly.client import Client
-from duly.core.access import Caller, Change, Denied, Right, denied, kept, reach
+from duly.core.access import Caller, Change, Denied, Right, denied, kept, on_rows, reach
 from duly.core.spoken import last_line
 from duly.errors import DulyError, EnvironmentFailure
 from duly.server.api import bounds
@@ -53,6 +53,16 @@ class Desk:
     def tenant(self) -> str:
         """The tenant that new rows of this caller bear; empty for the house's."""
         return reach(self.caller) or ""
+
+    def tenant_for(self, wanted: str | None) -> str:
+        """Return whose a new thing is; raises `Problems` for a tenant that is not the caller's."""
+        if wanted is None:
+            return self.tenant
+        if self.tenant not in ("", wanted):
+            said = f"expected it to be {self.tenant}, which this key is of"
+            errors = [{"where": "tenant", "expected": said, "got": ""}]
+            raise Problems(422, "invalid", f"tenant: {said}", errors=errors)
+        return on_rows(wanted)
 
     def path_of(self, thing: str) -> str:
         """Return where a thing of the API is found by whoever called."""

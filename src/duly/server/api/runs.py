@@ -72,6 +72,14 @@ class ProgressShown(BaseModel):
     at: Shown | None = None
 
 
+class Decision(Asked):
+    """What is decided of a thing that a run asked for with `ctx.approve(name)`."""
+
+    name: Annotated[Said, Field(min_length=1, max_length=MAX_NAME)]
+    approved: Flag
+    reason: Said = ""
+
+
 class LineShown(BaseModel):
     """One line that the code of a run logged."""
 
@@ -325,6 +333,21 @@ async def fork_run(desk: AtDesk, run: UUID, wanted: Fork, response: Response) ->
         entry.after = {"run": str(new)}
     response.headers["Location"] = desk.path_of(f"runs/{new}")
     return RunRef(id=new, reuse="new")
+
+
+@room.post("/{run}/approve", Right.OPERATE, summary="Decide for a run", problems=(404, 409))
+async def decide(desk: AtDesk, run: UUID, said: Decision) -> Changed:
+    """Decide what a run asks for, or will; the first decision stays: `already`."""
+    before = await _state(desk, run)
+    asked = {"name": said.name, "approved": said.approved}
+    async with desk.changing(
+        "runs.approve", str(run), why=said.reason, before=before, asked=asked
+    ) as entry:
+        answer = await desk.client.approve(
+            run, said.name, approved=said.approved, by=desk.caller.by, reason=said.reason
+        )
+        entry.outcome = answer.value
+    return Changed(outcome=answer.value)
 
 
 async def _state(desk: AtDesk, run: UUID) -> dict[str, Any]:

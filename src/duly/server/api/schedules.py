@@ -15,7 +15,7 @@ import msgspec
 from fastapi import Header, Query, Response
 
 from duly.client import Backfill
-from duly.core.access import Right, on_rows
+from duly.core.access import Right
 from duly.core.instants import trigger_of
 from duly.core.runs import Answer
 from duly.core.schedules import Definition, ScheduleRow
@@ -82,7 +82,7 @@ async def make_schedule(desk: AtDesk, wanted: ScheduleWanted, response: Response
 
     A key of the house makes one for any tenant; that of a tenant its own.
     """
-    definition = _definition(desk, wanted.name, wanted, _tenant(desk, wanted.tenant))
+    definition = _definition(desk, wanted.name, wanted, desk.tenant_for(wanted.tenant))
     async with desk.changing(
         "schedules.make", wanted.name, why=wanted.reason, asked=_told(definition)
     ) as entry:
@@ -172,17 +172,6 @@ def etag(row: ScheduleRow) -> str:
 def stale(name: str) -> Problems:
     """Return the answer to somebody who saw another revision."""
     return Problems(412, "changed-meanwhile", f"schedule {name} was changed meanwhile; look again")
-
-
-def _tenant(desk: AtDesk, wanted: str | None) -> str:
-    """Return whose a new schedule is; raises `Problems` for a tenant that is not the caller's."""
-    if wanted is None:
-        return desk.tenant
-    if desk.tenant not in ("", wanted):
-        said = f"expected it to be {desk.tenant}, which this key is of"
-        errors = [{"where": "tenant", "expected": said, "got": ""}]
-        raise Problems(422, "invalid", f"tenant: {said}", errors=errors)
-    return on_rows(wanted)
 
 
 def _definition(desk: AtDesk, name: str, wanted: ScheduleAsked, tenant: str) -> Definition:

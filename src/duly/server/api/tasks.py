@@ -31,6 +31,7 @@ from duly.server.api.shapes import (
     Page,
     Paging,
     Segment,
+    Tenant,
     after,
     page_of,
 )
@@ -68,6 +69,7 @@ class RunAsked(Asked):
     expires_after: StrictStr | None = Field(
         default=None, max_length=40, description="Not started within this time, it never runs."
     )
+    tenant: Tenant | None = Field(default=None, description="Whose it is: by default the caller's.")
 
 
 class RunRef(BaseModel):
@@ -166,7 +168,7 @@ async def ask_for_run(
         priority=wanted.priority,
         expires_after=_length(wanted.expires_after, "expires_after"),
         asked_by=desk.caller.by,
-        tenant=desk.tenant,
+        tenant=desk.tenant_for(wanted.tenant),
     )
     run = client.new_run(spec, spec.encode((), wanted.args), options)
     # Arguments stay with the run, which is pruned: the audit is kept for ever.
