@@ -21,6 +21,7 @@ from duly import Context, Duly, Effect, NotPerformed
 from duly.core.outbox import Message
 
 STEPS = 50
+CHILDREN = 3
 SINK = "rows"
 
 
@@ -57,6 +58,7 @@ def declare(app: Duly, write: Write, folder: Path) -> None:
     _declare_steps(app, write, folder)
     _declare_iterations(app, write, folder)
     _declare_effects(app, write, folder)
+    _declare_returning(app, write)
     app.bind(SINK, to=Sink(folder / "sink"), per_second=1_000_000)
 
 
@@ -92,11 +94,11 @@ def _declare_steps(app: Duly, write: Write, folder: Path) -> None:
 
 def _declare_iterations(app: Duly, write: Write, folder: Path) -> None:
     @app.task(retries=0)
-    async def rows(ctx: Context, count: int) -> int:
-        """Publish a message for each row of a source."""
+    async def rows(ctx: Context, count: int, first: int = 1) -> int:
+        """Publish a message for each row of a source; they keep their order within seven keys."""
         write("start", run=ctx.run_id, attempt=ctx.attempt)
-        async for row in ctx.each("rows", lambda after: _rows(after, count)):
-            await ctx.publish(SINK, row, key=str(row % 7))
+        async for row in ctx.each("rows", lambda after: _rows(after, count, first)):
+            await ctx.publish(SINK, row, key=f"{first}:{row % 7}")
         write("end", run=ctx.run_id, attempt=ctx.attempt)
         return ctx.work.journal.progress.published
 
@@ -141,8 +143,38 @@ def _declare_effects(app: Duly, write: Write, folder: Path) -> None:
         return receipt.first
 
 
-async def _rows(after: int | None, count: int) -> AsyncIterator[tuple[int, int]]:
-    for row in range((after or 0) + 1, count + 1):
+def _declare_returning(app: Duly, write: Write) -> None:
+    @app.task(retries=3, backoff="50ms")
+    async def again(ctx: Context) -> None:
+        """Fail once behind a step: the next attempt remembers it."""
+        write("start", run=ctx.run_id, attempt=ctx.attempt)
+        await ctx.step("before", _nothing)
+        write("end", run=ctx.run_id, attempt=ctx.attempt)
+        if not ctx.failures:
+            raise RuntimeError("the first time, always")
+
+    @app.task(retries=0)
+    async def child(ctx: Context, number: int) -> int:
+        """Be one of a family."""
+        write("start", run=ctx.run_id, attempt=ctx.attempt)
+        write("end", run=ctx.run_id, attempt=ctx.attempt)
+        return number
+
+    @app.task(retries=0)
+    async def family(ctx: Context) -> int:
+        """Wait for children of which one may run at a time."""
+        write("start", run=ctx.run_id, attempt=ctx.attempt)
+        numbers = [{"number": number} for number in range(CHILDREN)]
+        total: int = sum(await ctx.map("children", child, numbers, at_most=1))
+        write("end", run=ctx.run_id, attempt=ctx.attempt)
+        return total
+
+
+async def _nothing() -> None: ...
+
+
+async def _rows(after: int | None, count: int, first: int = 1) -> AsyncIterator[tuple[int, int]]:
+    for row in range(first if after is None else after + 1, first + count):
         yield row, row
 
 

@@ -13,7 +13,9 @@ anywhere else. A point is `verb.place`:
 
 Where the harness has put the file `die-verb.place`, the first process that gets there takes it
 away and dies. The first visit to each point is told in the journal, so that the harness knows
-which there are.
+which there are. Where it has put the file `lose-worker`, that worker never hears what its next
+claim brought, and is asked to stop in the same moment: it can only leave, or be found out by its
+renewal, with runs in the store that it knows nothing of.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ import asyncio
 import os
 import random
 import signal
+from contextlib import suppress
 from contextvars import ContextVar
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from chaos.journal import Pen
+from duly.errors import StoreUnavailable
 from duly.stores.base import LeaseLine, Store
 
 VERB: ContextVar[str] = ContextVar("verb", default="")
@@ -63,6 +68,13 @@ class Points:
         if self.chosen(name):
             self.die(name)
 
+    def lose(self) -> None:
+        """Lose an answer, if this process is to, and be asked to stop."""
+        with suppress(FileNotFoundError):
+            (self._folder / f"lose-{self._pen.worker}").unlink()
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise StoreUnavailable("the answer to a claim was lost, as the harness wanted")
+
     def between(self, verb: str, number: int) -> None:
         """Be between two statements of one transaction, after the given number of them."""
         if number <= NUMBERED:
@@ -88,6 +100,8 @@ class PointedStore:
                 self._points.hit(f"{verb}.asked")
                 answer = await method(*args, **how)
                 self._points.hit(f"{verb}.answered")
+                if verb == "claim" and answer.runs:
+                    self._points.lose()
                 return answer
             finally:
                 VERB.reset(token)
@@ -117,12 +131,11 @@ class _PointedLine:
 
 def lay(points: Points, store: Store) -> Store:
     """Return the store with points around its verbs, and lay those inside its transactions."""
-    if store.name.startswith("sqlite"):
-        from chaos import pointed_sqlite
+    import_points(store).lay(points)
+    return PointedStore(store, points)
 
-        pointed_sqlite.lay(points)
-    else:
-        from chaos import pointed_postgres
 
-        pointed_postgres.lay(points)
-    return PointedStore(store, points)  # type: ignore[return-value]
+def import_points(store: Store) -> Any:
+    """Return the module that lays points inside the transactions of this kind of store."""
+    kind = "sqlite" if store.name.startswith("sqlite") else "postgres"
+    return import_module(f"chaos.pointed_{kind}")

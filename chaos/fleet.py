@@ -20,6 +20,7 @@ import msgspec
 
 from chaos.declared import Spec
 from chaos.journal import now_s
+from chaos.nursery import Child, Nursery
 from chaos.report import Moment
 from chaos.waiting import until
 
@@ -30,7 +31,7 @@ APART = ("unshare", "--pid", "--fork", "--kill-child")
 class Worker:
     """One process. `pid` is the worker's own, also when it was started through another."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], *, apart: bool) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes] | Child, *, apart: bool) -> None:
         self.name, self.process, self._apart = name, process, apart
 
     @property
@@ -47,7 +48,10 @@ class Worker:
 
     def signal(self, what: signal.Signals) -> None:
         """Send a signal to the worker itself."""
-        os.kill(self.pid, what)
+        if self._apart:
+            os.kill(self.pid, what)
+        else:
+            self.process.send_signal(what)
 
     def kill(self) -> None:
         """End it as a power cut would, and wait until it is gone."""
@@ -65,6 +69,8 @@ class Fleet:
         self._folder = folder
         self._spec = folder / "spec.json"
         self._spec.write_bytes(msgspec.json.encode(spec))
+        self._here: list[Worker] = []  # those that had not ended when it was looked
+        self._nursery: Nursery | None = None
 
     def start(
         self,
@@ -73,35 +79,53 @@ class Fleet:
         apart: bool = False,
         env: Mapping[str, str] | None = None,
         tree: Path = ROOT,
+        forked: bool = False,
     ) -> list[Worker]:
         """Start workers, in PID namespaces of their own if they are to be apart.
 
         `tree` is the source tree whose code they are: this one, or one of an earlier version.
+        Those that are `forked` come of a process that has imported everything already.
         """
-        started = []
+        started: list[Worker] = []
         for _ in range(count):
             name = f"w{len(self.workers) + 1}"
-            command = [*(APART if apart else ()), sys.executable, "-m", "chaos.worker"]
             given = {"CHAOS_SPEC": str(self._spec), "CHAOS_WORKER": name, **(env or {})}
             if tree != ROOT:
                 given["PYTHONPATH"] = f"{tree / 'src'}:{tree}"
-            with (self._folder / f"{name}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    command,
-                    env=os.environ | given,
-                    cwd=tree,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
+            process = (
+                self._forked(name, given)
+                if forked
+                else self._spawned(name, given, apart=apart, tree=tree)
+            )
             started.append(Worker(name, process, apart=apart))
             self.workers.append(started[-1])
+            self._here.append(started[-1])
         return started
+
+    def _spawned(
+        self, name: str, env: Mapping[str, str], *, apart: bool, tree: Path
+    ) -> subprocess.Popen[bytes]:
+        command = [*(APART if apart else ()), sys.executable, "-m", "chaos.worker"]
+        with (self._folder / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                command,
+                env=os.environ | env,
+                cwd=tree,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _forked(self, name: str, env: Mapping[str, str]) -> Child:
+        if self._nursery is None:
+            self._nursery = Nursery(self._spec)
+        return self._nursery.bear(env, self._folder / f"{name}.log")
 
     @property
     def living(self) -> list[Worker]:
         """Workers that have not ended."""
-        return [one for one in self.workers if one.living]
+        self._here = [one for one in self._here if one.living]
+        return list(self._here)
 
     def by_name(self, name: str) -> Worker:
         """Return a worker."""
@@ -121,7 +145,7 @@ class Fleet:
         await until(
             lambda: not any(one.living for one in chosen), within_s=within_s, what="workers to stop"
         )
-        return [one.process.returncode for one in chosen]
+        return [one.process.returncode or 0 for one in chosen]
 
     def end(self) -> None:
         """Kill whatever is left."""
@@ -129,6 +153,13 @@ class Fleet:
             one.process.kill()
         for one in self.workers:
             one.process.wait(timeout=30)
+        self.end_nursery()
+
+    def end_nursery(self) -> None:
+        """End the process that forks workers, if there is one, and thereby all that it forked."""
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            nursery.end()
 
     def logs(self) -> str:
         """Return the ends of the workers' standard error, for a report of what went wrong."""

@@ -31,14 +31,14 @@ class Pen:
     """The writing end, in a worker."""
 
     def __init__(self, path: Path, worker: str) -> None:
-        self._worker = worker
+        self.worker = worker
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def write(
         self, kind: str, *, run: UUID | None = None, attempt: int = 0, detail: str = ""
     ) -> None:
         """Append one line; it is whole or absent."""
-        line = Line(kind, self._worker, now_s(), run, attempt, detail[:500])
+        line = Line(kind, self.worker, now_s(), run, attempt, detail[:500])
         os.write(self._file, msgspec.json.encode(line) + b"\n")
 
 

@@ -77,8 +77,9 @@ def _left_out(one: Report) -> str:
     return LEFT_OUT.format(fault=FAULTS[one.trial], store=SHOWN[one.store], why=one.skipped)
 
 
-POINTS = "- {store}: {points} points were come by, {often}{never}"
+POINTS = "- {store}: {points} points were come by, {often}{fewer}{never}"
 SEEN, NEVER, OFTEN = "points", "points seen, and never again", "points died at"
+FEWER = "points died at fewer than"
 
 
 def _points(one: Report) -> str:
@@ -87,12 +88,21 @@ def _points(one: Report) -> str:
     often = [
         f"{value} died at {name.removeprefix(OFTEN).strip()}"
         for name, value in told.items()
-        if name.startswith(OFTEN)
+        if name.startswith(OFTEN) and not name.startswith(FEWER)
     ]
-    never = str(told.get(NEVER, "none"))
-    left = "." if never == "none" else f"; never at `{never.replace(', ', '`, `')}`."
-    store, often_told = SHOWN[one.store], ", ".join(often)
-    return POINTS.format(store=store, points=told.get(SEEN, 0), often=often_told, never=left)
+    few = [value for name, value in told.items() if name.startswith(FEWER)]
+    return POINTS.format(
+        store=SHOWN[one.store],
+        points=told.get(SEEN, 0),
+        often=", ".join(often),
+        fewer=_listed("; fewer times at ", few[0] if few else "none"),
+        never=_listed("; never at ", told.get(NEVER, "none")) + ".",
+    )
+
+
+def _listed(before: str, names: object) -> str:
+    """Return the names of a figure in type of their own; nothing for none."""
+    return "" if names == "none" else f"{before}`{str(names).replace(', ', '`, `')}`"
 
 
 def _time(ms: float) -> str:

@@ -64,10 +64,13 @@ class Trial:
         spec = self.app.tasks[task]
         return await DeclaredTask(self.app, spec).enqueue(**args)
 
-    def new_run(self, task: str, key: str | None = None, **args: object) -> NewRun:
+    def new_run(
+        self, task: str, key: str | None = None, priority: int | None = None, **args: object
+    ) -> NewRun:
         """Make a run that may be sent, and sent again, by `ask_until_told`."""
         spec = self.app.tasks[task]
-        return self.client.new_run(spec, spec.encode((), args), Options(key=key))
+        options = Options(key=key, priority=priority)
+        return self.client.new_run(spec, spec.encode((), args), options)
 
     async def ask_until_told(self, run: NewRun, *, within_s: float = 120) -> RunHandle:
         """Send a run until the store acknowledges it; the same id each time."""

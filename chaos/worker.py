@@ -3,8 +3,8 @@
 It is an instance like a user's own: an application that works until SIGTERM, and the exit code
 of that. What the engine tells on its bus goes to the journal. It never outlives its harness.
 `CHAOS_STORE` is another way to the same store, `CHAOS_BOOT` a boot id that somebody else has too,
-and `CHAOS_POINTS` lays failpoints. With `CHAOS_ALONE` it is no instance: a program that only makes
-calls of its own, behind the fleet's breaker.
+and `CHAOS_POINTS` lays failpoints, and hastens chores. With `CHAOS_ALONE` it is no instance: a
+program that only makes calls of its own, behind the fleet's breaker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from chaos.failpoints import Points, lay
 from chaos.journal import Pen
 from duly import Duly, events
 from duly.cli.working import end_process
-from duly.engine import SystemClock
+from duly.engine import SystemClock, reporting
 from duly.events import Event
 
 TOLD = (
@@ -49,11 +49,15 @@ TOLD = (
     events.IncidentOpened,
 )
 PR_SET_PDEATHSIG = 1
+SLOW_S, HASTE = 50.0, 150.0
+"""With failpoints, pauses of about a minute last less than half a second."""
 
 
-def main() -> int:
-    """Work until told to stop; return the exit code."""
+def main(*, child_of: int | None = None) -> int:
+    """Work until told to stop; return the exit code. `child_of` is the pid it was forked by."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if child_of not in (None, os.getppid()):
+        return 1  # who would have taken it along is gone already
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     spec = msgspec.json.decode(Path(os.environ["CHAOS_SPEC"]).read_bytes(), type=Spec)
@@ -64,6 +68,7 @@ def main() -> int:
         app.clock = Copied(UUID(copied))
     if os.environ.get("CHAOS_POINTS"):
         app.use(lay(Points(Path(spec.journal).parent, pen), app.store))
+        app.clock, reporting.EVERY_S = Hasty(), reporting.EVERY_S / HASTE
     app.bus.subscribe(lambda event: tell(pen, event), TOLD)
 
     async def work() -> None:
@@ -100,6 +105,13 @@ class Copied(SystemClock):
     def new_id(self) -> UUID:
         first, self._first = self._first, None
         return first or super().new_id()
+
+
+class Hasty(SystemClock):
+    """The clock of a process that will not live for a minute, and is to come to its chores."""
+
+    async def pause(self, seconds: float) -> None:
+        await super().pause(seconds if seconds < SLOW_S else seconds / HASTE)
 
 
 def tell(pen: Pen, event: Event) -> None:

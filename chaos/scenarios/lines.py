@@ -29,6 +29,10 @@ SHARE = 0.04
 SHARE_OF_ASKING = 0.3
 LATE_S = 2.0
 SILENT_S = 5.0
+FEW_SLOTS, BUSY_MS, LONG_OF = 2, 150, 40
+"""So few, and runs that last so long, that two workers are full: else one of them, which claims
+again while it holds something, may leave nothing to a worker that is well."""
+
 NO_LINE = "a SQLite file has no line that could be bad"
 
 
@@ -105,16 +109,17 @@ async def try_silence(place: Place, scale: Scale) -> Report:
         return report
     rounds = scale.count(1, 10)
     end, made = _schedules(10 + rounds * 8)
+    settings = QUICK | {"engine.slots": str(FEW_SLOTS)}
     async with (
         _way(place, "way") as way,
-        trial_of(report, place, settings=QUICK, schedules=made) as trial,
+        trial_of(report, place, settings=settings, schedules=made) as trial,
     ):
         through = {"CHAOS_STORE": way.url(place.url)}
         trial.fleet.start(1, env=through)
         trial.fleet.start(INSTANCES - 1)
         await trial.joined(INSTANCES)
         stop = asyncio.Event()
-        asking = asyncio.ensure_future(load(trial, stop))
+        asking = asyncio.ensure_future(load(trial, stop, ms=BUSY_MS, long_of=LONG_OF))
         silenced = 0
         for _ in range(rounds):
             await _worked(trial, "w1")

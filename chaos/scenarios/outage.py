@@ -217,7 +217,7 @@ async def _strike(trial: Trial, faults: list[Fault], lasting_s: float) -> None:
 
 
 async def load(
-    trial: Trial, stop: asyncio.Event, *, every_s: float = 0.05, long_of: int = 20
+    trial: Trial, stop: asyncio.Event, *, every_s: float = 0.05, long_of: int = 20, ms: int = 20
 ) -> tuple[set[UUID], set[UUID]]:
     """Ask for runs until told to stop; return their ids. One of `long_of` takes three seconds."""
     asked: set[UUID] = set()
@@ -225,8 +225,8 @@ async def load(
     number = 0
     while not stop.is_set():
         number += 1
-        ms = 3000 if number % long_of == 0 else 20
-        run = trial.new_run("work", key=f"load {number}" if number % 2 else None, ms=ms)
+        takes = 3000 if number % long_of == 0 else ms
+        run = trial.new_run("work", key=f"load {number}" if number % 2 else None, ms=takes)
         asked.add(run.id)
         acknowledged.add((await trial.ask_until_told(run)).id)
         await pause(every_s)

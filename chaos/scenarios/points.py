@@ -1,124 +1,94 @@
 """Kill -9 at every named point of every verb, again and again, under work of every kind.
 
-Points are found, not listed: a worker tells of each that it visits. A few marks are open at a
-time, and whoever comes to one first dies there. Afterwards everything is compared by key:
-occurrences, runs, deliveries with what the target saw, messages with what they should have been.
+Points are found, not listed: a worker tells of each that it visits. Marks are open at some of
+them (`chaos/marks.py`), and whoever comes to one first dies there; what brings rare verbs about is
+done while their points are marked (`chaos/provoking.py`). It ends as soon as every known point had
+its deaths, or when none came for minutes. Afterwards everything is compared by key: occurrences,
+runs, families, deliveries with what the target saw, messages with what they should have been.
 Runs that died so often that they were set aside as poison are let go on by the harness.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-import signal
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import partial
 from uuid import UUID
 
 from chaos.checks import judge_flow
 from chaos.declared import Every
-from chaos.durable import Target
+from chaos.durable import CHILDREN, Target
+from chaos.forgetting import forget_the_dead
 from chaos.journal import now_s
+from chaos.marks import Marks
 from chaos.places import Place
+from chaos.provoking import BROUGHT, NOBODYS, WORK_FOR, Provoker, take_back
 from chaos.report import Report
 from chaos.scale import QUICK, Scale
 from chaos.scenarios.iteration import judge_sink
 from chaos.trial import Trial, trial_of
 from chaos.waiting import pause, until_it
 from duly.core.effects import EffectFilter
+from duly.core.runs import SUSPECT_QUEUE, NewRun, RunView
 from duly.core.states import EffectState, RunState
+from duly.engine.reporting import INTERRUPTED, POISON
+from duly.errors import EnvironmentFailure, Refused
 
-INSTANCES = 4
-ENOUGH = 2
-PATIENCE_S = 15.0
-ROWS = 120
-DONE_OFTEN = ("claim.", "end.", "fire.", "keep.", "post.", "renew.")
+INSTANCES, SETTLERS = 4, 8
+ROWS, FEW_ROWS = 120, 7
+MOST_WAITING, MOST_SUSPECTS = 60, 600
+LONG_MS = 700
+FEW_SLOTS = 4
+"""Who dies has so few runs in hand: the neighbours of a death become suspects, and are rerun
+alone, one after the other."""
 
+URGENT = 5
+"""The priority of what is asked for: ahead of what the schedules heaped up."""
 
-class Marks:
-    """Which points there are, how often each was died at, and which marks are open."""
+SCHEDULED_S = 600
+"""How long schedules fire at most; points of firing have their deaths by then."""
 
-    def __init__(self, trial: Trial, *, times: int, at_a_time: int, all_of_them: bool) -> None:
-        self._trial, self._folder = trial, trial.place.folder
-        self._times, self._at_a_time, self._all = times, at_a_time, all_of_them
-        self._chance = random.Random(11)
-        self._open: dict[str, float] = {}
-        self._late: set[str] = set()
-        self._joined: set[str] = set()
-        self._read = 0
-        self.known: set[str] = set()
-        self.died: Counter[str] = Counter()
+BARREN_S = 300.0
+"""How long no point is died at until the trial gives the rest up."""
 
-    def turn(self) -> bool:
-        """Read what happened, and lay further marks; whether every point had its deaths."""
-        self._learn()
-        for name, since_s in list(self._open.items()):
-            if not self._file(name).exists():
-                del self._open[name]
-            elif now_s() - since_s > PATIENCE_S and len(self._open) > 1:
-                self._file(name).unlink(missing_ok=True)
-                del self._open[name]
-                self._late.add(name)
-        left = [one for one in self.known if self.died[one] < self._times and one not in self._open]
-        fresh = [one for one in left if one not in self._late]
-        if not fresh and not self._open:
-            self._late.clear()
-        while len(self._open) < self._at_a_time and fresh and self._enough_are_there():
-            chosen = fresh.pop(self._chance.randrange(len(fresh)))
-            self._open[chosen] = now_s()
-            self._file(chosen).touch()
-        return not left and not self._open
-
-    def withdraw(self) -> None:
-        """Take every mark away."""
-        for path in self._folder.glob("die-*"):
-            path.unlink(missing_ok=True)
-        self._learn()
-
-    def _enough_are_there(self) -> bool:
-        """Whether some have joined the fleet who will see the others die."""
-        living = {one.name for one in self._trial.fleet.living}
-        return len(living & self._joined) >= ENOUGH
-
-    def _file(self, name: str) -> Path:
-        return self._folder / f"die-{name}"
-
-    def _learn(self) -> None:
-        self._trial.journal.read()
-        lines = self._trial.journal.lines
-        for one in lines[self._read :]:
-            if one.kind == "instance.started":
-                self._joined.add(one.worker)
-            elif one.kind == "died":
-                self.died[one.detail] += 1
-            elif one.kind == "point" and (self._all or one.detail.startswith(DONE_OFTEN)):
-                self.known.add(one.detail)
-        self._read = len(lines)
+TIDY_S = 5.0
+FORGOTTEN = timedelta(seconds=15)
+FEW = 40
+"""Points that are named in the report at most."""
 
 
 async def try_it(place: Place, scale: Scale) -> Report:
     """Die at each point so many times, or as often as the minutes allow; the report says which."""
     report = Report(trial="points", store=place.name)
     blow_s = scale.pick(10, int(scale.minutes * 60))
-    end = datetime.now(UTC) + timedelta(seconds=blow_s)
-    made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 4, end=end) for n in range(12))
-    settings = QUICK | {"engine.history": "1d"}
+    end = datetime.now(UTC) + timedelta(seconds=min(blow_s, SCHEDULED_S))
+    made = tuple(
+        Every(name=f"s{n:02}", every_s=1 + n % 4, end=end) for n in range(scale.pick(12, 4))
+    )
+    settings = QUICK | {"engine.history": "1d", "engine.slots": str(FEW_SLOTS)}
     async with (
         trial_of(report, place, settings=settings, schedules=made) as trial,
         Target() as target,
     ):
+        times = scale.count(1, 20)
         marks = Marks(
             trial,
-            times=scale.count(1, 20),
-            at_a_time=scale.pick(2, 6),
+            times=times,
+            at_a_time=scale.pick(2, 4),
             all_of_them=scale.full,
+            brought=BROUGHT if scale.full else frozenset(),
         )
-        load = Load(trial, target.port)
-        trial.fleet.start(INSTANCES, env={"CHAOS_POINTS": "1"})
+        load, provoker = Load(trial, target.port, marks), Provoker(trial, marks)
+        _refill(trial)
         await trial.joined(INSTANCES)
         stop = asyncio.Event()
-        work = [asyncio.ensure_future(one) for one in (load.go(stop), _disturb(trial, stop))]
+        work = [
+            asyncio.ensure_future(one)
+            for one in (load.go(stop), provoker.go(stop), _tidy(trial, stop))
+        ]
         try:
             await _die(trial, marks, end, worst_s=scale.pick(25, blow_s))
         finally:
@@ -127,7 +97,8 @@ async def try_it(place: Place, scale: Scale) -> Report:
         marks.withdraw()
         _refill(trial)
         await _settled(trial)
-        _tell(report, marks, times=scale.count(1, 20), full=scale.full)
+        _tell(report, marks, times=times, full=scale.full)
+        _tell_provoked(report, provoker)
         await _judge(report, trial, target, load=load, end=end)
     return report
 
@@ -135,47 +106,47 @@ async def try_it(place: Place, scale: Scale) -> Report:
 async def _die(trial: Trial, marks: Marks, end: datetime, *, worst_s: float) -> None:
     begun_s = now_s()
     while now_s() - begun_s < worst_s:
-        done = marks.turn()
+        done = marks.turn() or now_s() - marks.died_at_s > BARREN_S
         _refill(trial)
-        if done and datetime.now(UTC) > end:
+        if done and marks.known and datetime.now(UTC) > end:
             return
         await pause(0.05)
 
 
-def _refill(trial: Trial) -> None:
-    missing = INSTANCES - len(trial.fleet.living)
+def _refill(trial: Trial, count: int = INSTANCES) -> None:
+    missing = count - len(trial.fleet.living)
     if missing > 0:
-        trial.fleet.start(missing, env={"CHAOS_POINTS": "1"})
+        trial.fleet.start(missing, env={"CHAOS_POINTS": "1"}, forked=True)
 
 
-async def _disturb(trial: Trial, stop: asyncio.Event) -> None:
-    """Freeze one beyond its lease now and then, and ask one to stop: verbs that are rare else."""
-    chance, number = random.Random(5), 0
+async def _tidy(trial: Trial, stop: asyncio.Event) -> None:
+    """Do what a fleet does for itself whose instances live for longer than a minute.
+
+    Incidents of work that was cut off are closed, poison is let go on, and processes that are long
+    dead are forgotten.
+    """
     while not stop.is_set():
-        await pause(2.5)
-        victim, number = chance.choice(trial.fleet.living or trial.fleet.workers), number + 1
-        try:
-            if number % 2:
-                victim.signal(signal.SIGTERM)
-                continue
-            victim.signal(signal.SIGSTOP)
-            if await trial.place.is_writable():
-                await pause(2.6)
-            victim.signal(signal.SIGCONT)
-        except ProcessLookupError:
-            continue
+        await pause(TIDY_S)
+        with suppress(EnvironmentFailure, Refused):
+            await trial.let_poison_go()
+            await forget_the_dead(trial.place, FORGOTTEN)
+            for one in await trial.store.incidents():
+                if one.kind in (INTERRUPTED, POISON):
+                    await trial.store.close_incident(one.kind, one.subject)
 
 
 class Load:
-    """Work of every kind, asked for until told to stop. What was asked for is remembered by key."""
+    """Work of every kind, asked for until told to stop. What was asked for is remembered by key.
 
-    def __init__(self, trial: Trial, port: int) -> None:
-        self._trial, self._port = trial, port
+    Every second piece of it is what brings about the verbs that have their marks.
+    """
+
+    def __init__(self, trial: Trial, port: int, marks: Marks) -> None:
+        self._trial, self._port, self._marks = trial, port, marks
         self.asked: set[UUID] = set()
         self.acknowledged: set[UUID] = set()
         self.deliveries = 0
-        self.iterations = 0
-        self.cancelled: set[UUID] = set()
+        self.rows = 0
 
     async def go(self, stop: asyncio.Event) -> None:
         number = 0
@@ -187,31 +158,52 @@ class Load:
             run = self._next(number)
             self.asked.add(run.id)
             self.acknowledged.add((await self._trial.ask_until_told(run)).id)
-            await pause(0.04)
+            await pause(0.07)
 
     async def _backed_up(self) -> bool:
-        counts = await self._trial.store.counts()
-        return counts.get("ready", 0) + counts.get("running", 0) > 60
+        queues = await self._trial.store.queues()
+        ready = {name: one["ready"] for name, one in queues.items()}
+        suspects = ready.pop(SUSPECT_QUEUE, 0)
+        return sum(ready.values()) > MOST_WAITING or suspects > MOST_SUSPECTS
 
-    def _next(self, number: int):  # type: ignore[no-untyped-def]
-        trial = self._trial
-        if number % 3 == 0:
-            self.deliveries += 1
-            return trial.new_run("deliver", port=self._port, number=self.deliveries)
-        if number % 20 == 1 and not self.iterations:
-            self.iterations += 1
-            return trial.new_run("rows", count=ROWS)
+    def _next(self, number: int) -> NewRun:
+        verbs = sorted(WORK_FOR.keys() & self._marks.verbs)
+        if verbs and number % 2:
+            tasks = WORK_FOR[verbs[number // 2 % len(verbs)]]
+            return self._make(tasks[number // 4 % len(tasks)], number)
+        if number % 20 == 1 and not self.rows:
+            return self._iterate(ROWS)
         if number % 25 == 2:
-            return trial.new_run("fifty")
-        key = f"load {number}" if number % 2 else None
-        return trial.new_run("work", key=key, ms=1500 if number % 8 == 0 else 20)
+            return self._make("fifty", number)
+        kind = ("deliver", "work", "work", "deliver", "long", "again", "work", "family")
+        return self._make(kind[number // 2 % len(kind)], number)
+
+    def _make(self, task: str, number: int) -> NewRun:
+        make = partial(self._trial.new_run, priority=URGENT)
+        if task == "deliver":
+            self.deliveries += 1
+            return make("deliver", port=self._port, number=self.deliveries)
+        if task == "rows":
+            return self._iterate(FEW_ROWS)
+        if task in ("work", "long"):
+            key = f"load {number}" if number % 4 < 2 else None
+            return make("work", key=key, ms=LONG_MS if task == "long" else 20)
+        return make(task)
+
+    def _iterate(self, count: int) -> NewRun:
+        first, self.rows = self.rows + 1, self.rows + count
+        return self._trial.new_run("rows", priority=URGENT, count=count, first=first)
 
 
 async def _settled(trial: Trial) -> None:
-    """Let poison go on until nothing is left of it; keep the fleet at its size."""
+    """Let poison go on until nothing is left of it, with as many as it takes.
+
+    Runs that died three times are rerun alone, and each instance reruns one at a time.
+    """
 
     async def look() -> bool:
-        _refill(trial)
+        _refill(trial, SETTLERS)
+        await take_back(trial.store, RunState.WAITING, RunState.READY)
         poison = await trial.let_poison_go()
         counts = await trial.store.counts()
         live = sum(n for state, n in counts.items() if RunState(state) in LIVE)
@@ -219,7 +211,7 @@ async def _settled(trial: Trial) -> None:
         waiting = any(row.next_fire is not None for row in rows)
         return not (poison or live or waiting or await trial.store.outbox())
 
-    await until_it(look, within_s=300, what="everything to end", every_s=0.4)
+    await until_it(look, within_s=600, what="everything to end", every_s=0.4)
 
 
 LIVE = (
@@ -230,20 +222,32 @@ LIVE = (
 def _tell(report: Report, marks: Marks, *, times: int, full: bool) -> None:
     died = [marks.died[one] for one in marks.known]
     never = sorted(one for one in marks.known if not marks.died[one])
+    fewer = [f"{one} {marks.died[one]}" for one in sorted(marks.left)]
     report.note("points", len(marks.known))
     report.note("kill -9 at points", sum(died))
     report.note(f"points died at {times} times or more", sum(one >= times for one in died))
+    listed = ", ".join(fewer) if len(fewer) <= FEW else f"{len(fewer)} points"
+    report.note(f"points died at fewer than {times} times", listed or "none")
     report.note("points seen, and never again", ", ".join(never) or "none")
-    report.must_be("points died at, at least", len(died) >= (60 if full else 8), True)
+    enough = sum(one > 0 for one in died) >= (60 if full else 5)
+    report.must_be("points died at, at least", enough, True)
+
+
+def _tell_provoked(report: Report, provoker: Provoker) -> None:
+    for name, times in sorted(provoker.done.items()):
+        report.note(f"provoked: {name}", times)
 
 
 async def _judge(
     report: Report, trial: Trial, target: Target, *, load: Load, end: datetime
 ) -> None:
-    runs = await trial.every_run()
+    everything = await trial.every_run()
+    runs = [one for one in everything if one.task != NOBODYS]
+    done = [one for one in everything if one.task == NOBODYS and one.epoch]
+    report.must_be("runs that somebody began without their code", len(done), 0)
     seen = await trial.judge_occurrences(end, runs)
     told = trial.judge_attempts([one for one in runs if one.task == "work"])
-    there = {one.id for one in runs if one.schedule is None}
+    there = {one.id for one in runs if one.schedule is None and one.parent is None}
     flow = judge_flow(load.asked, load.acknowledged, there)
     kinds = trial.journal.count()
     report.note("runs acknowledged", flow.acknowledged)
@@ -262,8 +266,15 @@ async def _judge(
         one for one in runs if one.state is not RunState.SUCCEEDED and one.reason != "uncertain"
     ]
     report.must_be("runs that did not succeed", len(unended), 0)
-    if load.iterations:
-        judge_sink(report, trial.place.folder / "sink", ROWS)
+    report.must_be("families without exactly their children", _broken_families(runs), 0)
+    if load.rows:
+        judge_sink(report, trial.place.folder / "sink", load.rows)
+
+
+def _broken_families(runs: Sequence[RunView]) -> int:
+    """Count families that have more children than they asked for, or fewer."""
+    born = Counter(one.parent for one in runs)
+    return sum(born[one.id] != CHILDREN for one in runs if one.task == "family")
 
 
 async def _judge_effects(report: Report, trial: Trial, target: Target, load: Load) -> None:
@@ -272,8 +283,8 @@ async def _judge_effects(report: Report, trial: Trial, target: Target, load: Loa
     done = {key for key, one in by_number.items() if one.state is EffectState.DONE}
     doubted = set(by_number) - done
     all_of_them = {str(one) for one in range(1, load.deliveries + 1)}
-    gone = {one.boot for one in await trial.store.instances() if one.state != "live"}
-    guessed = [key for key in doubted if by_number[key].author.boot not in gone]
+    live = {one.boot for one in await trial.store.instances() if one.state == "live"}
+    guessed = [key for key in doubted if by_number[key].author.boot in live]
     twice = sum(n > 1 for n in target.performed.values())
     report.note("deliveries asked for", load.deliveries)
     report.must_be("performed twice", twice, 0)

@@ -61,13 +61,15 @@ def test_a_result_is_never_replaced_by_a_lesser_one(tmp_path: Path) -> None:
     assert kept == [True, True, False, True, False, True]
 
 
-def test_points_that_no_kill_found_are_named() -> None:
+def test_points_that_too_few_kills_found_are_named() -> None:
     one = report(trial="points", injected=7)
     one.note("points", 3)
     one.note("points died at 5 times or more", 1)
+    one.note("points died at fewer than 5 times", "keep.asked 0, leave.flight 0, run.asked 4")
     one.note("points seen, and never again", "keep.asked, leave.flight")
     expected = (
-        "3 points were come by, 1 died at 5 times or more; never at `keep.asked`, `leave.flight`"
+        "3 points were come by, 1 died at 5 times or more; fewer times at `keep.asked 0`,"
+        " `leave.flight 0`, `run.asked 4`; never at `keep.asked`, `leave.flight`"
     )
     assert f"- SQLite: {expected}.\n" in page.make([one], "{points}\n")
 
