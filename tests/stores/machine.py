@@ -417,6 +417,7 @@ class Agreement(LastingRules, BreakerRules):
         self.look("schedules", ScheduleFilter(tenant="acme"))
         self.look("counts")
         self.look("instances")
+        self.look("instances", here=True)
         self.look("incidents", only_open=state is None)
         self.look("lapsed", now=self.now)
         self.look("schedules")

@@ -81,7 +81,7 @@ class Watching:
         self._almanac.fleet.clear()
         try:
             now = await self._store.clock()
-            self._roster.note(await self._store.instances(), now)
+            self._roster.note(await self._store.instances(here=True), now)
         except EnvironmentFailure:
             self._almanac.fleet.set()  # what was heard of is still to be looked at
             raise

@@ -238,8 +238,11 @@ class Store(Lasting, Breaking, Telling, Feeding, Access, Protocol):
         """Return live boots that hold runs and whose lease has ended, oldest first."""
         ...
 
-    async def instances(self) -> list[Instance]:
-        """Return all known instances with the count of what they hold, newest first."""
+    async def instances(self, *, here: bool = False) -> list[Instance]:
+        """Return all known instances with the count of what they hold, newest first.
+
+        `here`: only those that neither left nor were declared dead, whatever the history.
+        """
         ...
 
     # --- runs -----------------------------------------------------------------------------

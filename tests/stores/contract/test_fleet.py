@@ -28,6 +28,17 @@ async def test_registering_again_replaces_the_tasks(world: World) -> None:
     assert (kept.tasks, kept.started_at, kept.seen_at) == (("u", "v"), started, world.now)
 
 
+async def test_who_is_there_is_told_without_those_that_were(world: World) -> None:
+    living, left = await world.boot(), await world.boot()
+    busy, run = await world.held()
+    await world.store.leave(left, now=world.now)
+    dead, _ = await world.held()
+    await world.die(dead)
+    shown = [(one.boot, one.held) for one in await world.store.instances(here=True)]
+    assert shown == [(busy, 1), (living, 0)], run
+    assert len(await world.store.instances()) == 4
+
+
 async def test_instances_come_newest_first_with_what_they_hold(world: World) -> None:
     idle = await world.boot()
     for _ in range(2):

@@ -239,10 +239,11 @@ class FleetVerbs:
         ]
         return [boot for _, boot in sorted(late) if self._held(boot)]
 
-    async def instances(self) -> list[Instance]:
+    async def instances(self, *, here: bool = False) -> list[Instance]:
         shown = [
             msgspec.structs.replace(one, held=len(self._held(one.boot)))
             for one in self.t.instances.values()
+            if one.state in HERE or not here
         ]
         return sorted(shown, key=lambda one: one.boot, reverse=True)
 

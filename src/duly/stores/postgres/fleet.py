@@ -119,8 +119,8 @@ class FleetVerbs(Ground):
     async def lapsed(self, *, now: datetime | None = None) -> list[UUID]:
         return [row[0] for row in await self._fetch(LAPSED, now)]
 
-    async def instances(self) -> list[Instance]:
-        return [instance_of(row) for row in await self._fetch(INSTANCES)]
+    async def instances(self, *, here: bool = False) -> list[Instance]:
+        return [instance_of(row) for row in await self._fetch(PRESENT if here else INSTANCES)]
 
 
 async def _register(unit: Unit, one: Instance) -> Answer:
@@ -321,5 +321,7 @@ from duly_instance i
 """
 
 INSTANCES = _INSTANCE + " order by boot desc"
+
+PRESENT = _INSTANCE + " where state in ('live', 'stopping') order by boot desc"
 
 LOCK_INSTANCE = _INSTANCE + " where boot = $1 for update of i"

@@ -319,11 +319,12 @@ def lapsed(tx: Tx, now: datetime | None) -> list[UUID]:
     return [uuid_of(boot) for (boot,) in rows]
 
 
-def instances(tx: Tx) -> list[Instance]:
-    """Return all known instances; see `Store.instances`."""
+def instances(tx: Tx, *, here: bool) -> list[Instance]:
+    """Return known instances; see `Store.instances`."""
+    which = "where state in ('live', 'stopping')" if here else ""
     rows = tx.all(
         f"""select {_INSTANCE}, (select count(*) from duly_held h where h.boot = i.boot)
-        from duly_instance i order by boot desc"""
+        from duly_instance i {which} order by boot desc"""
     )
     return [instance_of(row[:-1], held=row[-1]) for row in rows]
 

@@ -203,8 +203,8 @@ class _Fleet(_Base):
     async def lapsed(self, *, now: datetime | None = None) -> list[UUID]:
         return await self._read(lambda tx: fleet.lapsed(tx, now))
 
-    async def instances(self) -> list[Instance]:
-        return await self._read(fleet.instances)
+    async def instances(self, *, here: bool = False) -> list[Instance]:
+        return await self._read(lambda tx: fleet.instances(tx, here=here))
 
 
 class _Runs(_Fleet):
