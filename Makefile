@@ -44,7 +44,7 @@ lock:  ## Regenerate locks/ (LOCK_ARGS=--upgrade takes newer versions)
 
 # --- the fast part -------------------------------------------------------------------------
 
-JOBS ?= 3
+JOBS ?= 4
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 
 fmt: $(STAMP)  ## Format, and mend what can be mended

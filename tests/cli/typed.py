@@ -7,6 +7,7 @@ never by sleeping; whatever still runs at the end of a test is killed by its own
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -75,6 +76,11 @@ class Living:
         return "".join(self.lines)
 
 
+def _hears_interrupts() -> None:
+    """Undo what a shell does to tests that it runs in the background: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def living(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Living]:
     """Start a command that goes on, and see to it that it does not outlive the test."""
@@ -86,6 +92,7 @@ def living(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> Itera
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=_hears_interrupts,
     )
     # A reader waits for a line for ever: the alarm ends the process, and with it the reading.
     alarm = threading.Timer(PATIENCE_S, process.kill)
