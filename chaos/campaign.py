@@ -56,6 +56,7 @@ TRIALS: Mapping[str, Callable[[Place, Scale], Awaitable[Report]]] = {
     "effects": effects.try_it,
     "quarantine": quarantine.try_it,
     "points": points.try_it,
+    "points-seldom": points.try_seldom,
     "frozen": frozen.try_it,
     "upgrade": upgrade.try_it,
     "clone": twins.try_clone,
@@ -69,7 +70,7 @@ TRIALS: Mapping[str, Callable[[Place, Scale], Awaitable[Report]]] = {
     "supervised": supervised.try_it,
 }
 NAMES = tuple(TRIALS)
-BY_MINUTES = frozenset({"storm", "points", "terminations"})
+BY_MINUTES = frozenset({"storm", "points", "points-seldom", "terminations"})
 UNCOUNTED = frozenset(
     {"storm", "absence", "eight-hours", "transaction", "steps", "terminations", "late-answers"}
     | {"target", "contract", "supervised"}
@@ -119,6 +120,7 @@ FAULTS: Mapping[str, str] = {
     "effects": "lost answers of a target, kills and freezes",
     "quarantine": "a sender frozen between its intent and its first byte",
     "points": "kill -9 at each named point of every verb",
+    "points-seldom": "kill -9 at each named point of chores, joining and renewing, alone",
     "frozen": "SIGSTOP of a random worker for one to three leases",
     "upgrade": "rolling from the former schema's code to this and back",
     "clone": "two workers with one boot id: a copied machine",

@@ -30,7 +30,6 @@ JOIN = frozenset(
     {"beat", "clock", "declare", "incidents", "instances", "migrate", "open", "register"}
 )
 COMMON, BROUGHT, JOINING = "common", "brought about", "joining"
-DONE_OFTEN = ("claim.", "end.", "fire.", "keep.", "post.", "renew.")
 
 
 def verb_of(point: str) -> str:
@@ -42,10 +41,10 @@ class Marks:
     """The marks of one trial. `turn` is to be called every few hundredths of a second."""
 
     def __init__(
-        self, trial: Trial, *, times: int, at_a_time: int, all_of_them: bool, brought: Set[str]
+        self, trial: Trial, *, times: int, at_a_time: int, verbs: Set[str], brought: Set[str]
     ) -> None:
         self._trial, self._folder = trial, trial.place.folder
-        self._times, self._all = times, all_of_them
+        self._times, self._verbs = times, verbs  # no verbs: all there are
         self._most = {COMMON: at_a_time, BROUGHT: 2 * at_a_time, JOINING: at_a_time // 2}
         self._brought = brought
         self._chance = random.Random(11)
@@ -154,5 +153,5 @@ class Marks:
             self.died[one.detail] += 1
             self.died_at_s = now_s()
             self._at_work = {key: who for key, who in self._at_work.items() if who != one.worker}
-        elif one.kind == "point" and (self._all or one.detail.startswith(DONE_OFTEN)):
+        elif one.kind == "point" and (not self._verbs or verb_of(one.detail) in self._verbs):
             self.known.add(one.detail)

@@ -40,7 +40,7 @@ def make(results: Sequence[Report], frame: str) -> str:
     dates = sorted({one.date for one in taken})
     parts = {
         "{table}": "\n".join([HEAD, *map(_line, taken)]),
-        "{points}": "\n".join(_points(one) for one in taken if one.trial == "points"),
+        "{points}": "\n".join(_points(one) for one in taken if one.trial.startswith("points")),
         "{skipped}": "\n".join(map(_left_out, left)) or "Nothing.",
         "{faults}": f"{sum(one.injected for one in taken):,}",
         "{lost}": f"{sum(one.lost for one in taken):,}",
@@ -77,7 +77,7 @@ def _left_out(one: Report) -> str:
     return LEFT_OUT.format(fault=FAULTS[one.trial], store=SHOWN[one.store], why=one.skipped)
 
 
-POINTS = "- {store}: {points} points were come by, {often}{fewer}{never}"
+POINTS = "- {store}{which}: {points} points were come by, {often}{fewer}{never}"
 SEEN, NEVER, OFTEN = "points", "points seen, and never again", "points died at"
 FEWER = "points died at fewer than"
 
@@ -92,6 +92,7 @@ def _points(one: Report) -> str:
     ]
     few = [value for name, value in told.items() if name.startswith(FEWER)]
     return POINTS.format(
+        which=", chores, joining and renewing alone" if one.trial == "points-seldom" else "",
         store=SHOWN[one.store],
         points=told.get(SEEN, 0),
         often=", ".join(often),

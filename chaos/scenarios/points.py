@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID
 
+import msgspec
+
 from chaos.checks import judge_flow
 from chaos.declared import Every
 from chaos.durable import CHILDREN, Target
@@ -60,11 +62,43 @@ FEW = 40
 """Points that are named in the report at most."""
 
 
+class Part(msgspec.Struct, frozen=True):
+    """Which points a trial is about: those of `verbs`, or of all verbs if there are none."""
+
+    trial: str
+    verbs: frozenset[str]
+    scheduled_s: int  # how long schedules fire at most
+    least: int  # points that must have been died at
+
+
+OFTEN = Part("points", frozenset({"claim", "end", "fire", "keep", "post", "renew"}), 10, 5)
+"""What is done all the time: the gate's share."""
+
+EVERY = Part("points", frozenset(), SCHEDULED_S, 60)
+
+SELDOM = Part(
+    "points-seldom",
+    frozenset({"expire", "prune", "register", "renew", "schedules", "shelve", "sweep"}),
+    60,
+    20,
+)
+"""Chores, joining and renewing, alone: among all others their turn comes too seldom."""
+
+
 async def try_it(place: Place, scale: Scale) -> Report:
     """Die at each point so many times, or as often as the minutes allow; the report says which."""
-    report = Report(trial="points", store=place.name)
+    return await _try(place, scale, EVERY if scale.full else OFTEN)
+
+
+async def try_seldom(place: Place, scale: Scale) -> Report:
+    """As `try_it`, at the points alone that come by seldom."""
+    return await _try(place, scale, SELDOM)
+
+
+async def _try(place: Place, scale: Scale, part: Part) -> Report:
+    report = Report(trial=part.trial, store=place.name)
     blow_s = scale.pick(10, int(scale.minutes * 60))
-    end = datetime.now(UTC) + timedelta(seconds=min(blow_s, SCHEDULED_S))
+    end = datetime.now(UTC) + timedelta(seconds=min(blow_s, part.scheduled_s))
     made = tuple(
         Every(name=f"s{n:02}", every_s=1 + n % 4, end=end) for n in range(scale.pick(12, 4))
     )
@@ -78,7 +112,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
             trial,
             times=times,
             at_a_time=scale.pick(2, 4),
-            all_of_them=scale.full,
+            verbs=part.verbs,
             brought=BROUGHT if scale.full else frozenset(),
         )
         load, provoker = Load(trial, target.port, marks), Provoker(trial, marks)
@@ -97,7 +131,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
         marks.withdraw()
         _refill(trial)
         await _settled(trial)
-        _tell(report, marks, times=times, full=scale.full)
+        _tell(report, marks, times=times, least=part.least)
         _tell_provoked(report, provoker)
         await _judge(report, trial, target, load=load, end=end)
     return report
@@ -219,7 +253,7 @@ LIVE = (
 )  # fmt: skip
 
 
-def _tell(report: Report, marks: Marks, *, times: int, full: bool) -> None:
+def _tell(report: Report, marks: Marks, *, times: int, least: int) -> None:
     died = [marks.died[one] for one in marks.known]
     never = sorted(one for one in marks.known if not marks.died[one])
     fewer = [f"{one} {marks.died[one]}" for one in sorted(marks.left)]
@@ -229,7 +263,7 @@ def _tell(report: Report, marks: Marks, *, times: int, full: bool) -> None:
     listed = ", ".join(fewer) if len(fewer) <= FEW else f"{len(fewer)} points"
     report.note(f"points died at fewer than {times} times", listed or "none")
     report.note("points seen, and never again", ", ".join(never) or "none")
-    enough = sum(one > 0 for one in died) >= (60 if full else 5)
+    enough = sum(one > 0 for one in died) >= least
     report.must_be("points died at, at least", enough, True)
 
 

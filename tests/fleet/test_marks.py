@@ -63,7 +63,7 @@ def yard(tmp_path: Path) -> Yard:
 
 
 def marks_of(yard: Yard, **facts: Any) -> Marks:
-    given: dict[str, Any] = {"times": 1, "at_a_time": 2, "all_of_them": True, "brought": BROUGHT}
+    given: dict[str, Any] = {"times": 1, "at_a_time": 2, "verbs": frozenset(), "brought": BROUGHT}
     return Marks(yard.trial, **(given | facts))
 
 
