@@ -258,6 +258,8 @@ def test_the_settings_show_channels_and_rules_and_no_secret(tmp_path: Path) -> N
     here = "notify.channels.hook"
     assert told[f"{here}.kind"] == ("webhook", f"duly.toml {here}.kind")
     assert str(told[f"{here}.url"][0]).endswith("/?…") and "t0psecret" not in done.output
+    leads = CliRunner().invoke(cli, ["notify", "show", "-o", "json"], standalone_mode=False).stdout
+    assert "/?…" in leads and "t0psecret" not in leads
     values = {key.removeprefix(f"{here}."): value for key, (value, _) in told.items()}
     assert (values["sign"], values["quiet"], values["digest_at"], values["gather"]) == (
         ["secret:HOOK"], "22:00-07:00", "08:00", "1m")  # fmt: skip

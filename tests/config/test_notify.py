@@ -17,6 +17,7 @@ from hypothesis import given
 
 from duly.config import NotifySettings, load_settings
 from duly.config.notify import EmailSettings, WebhookSettings, read_notify
+from duly.core.hearing import planned
 from duly.core.notices import REMINDERS, ChannelPlan, Rule
 from duly.errors import ConfigError
 from tests.fuzz.hostile import ANYTHING, well_said
@@ -84,8 +85,9 @@ def test_a_whole_table_comes_to_channels_and_rules(tmp_path: Path) -> None:
     assert hook.plan == ChannelPlan(name="hook", remind=(), digest_at=time(9, 30))
     assert hook.way == WebhookSettings(url="https://example.com/hooks", sign=("secret:HOOK",))
     assert told.rules == (Rule(channels=("ops",), kinds=("breaker.*",), severity="warning"),)
-    assert told.plan.channels == (ops.plan, hook.plan)
-    assert told.plan.rules == (*told.rules, Rule(channels=("hook",))), "no rule names it"
+    plan = planned([one.plan for one in told.channels], told.rules)
+    assert plan.channels == (ops.plan, hook.plan)
+    assert plan.rules == (*told.rules, Rule(channels=("hook",))), "no rule names it"
 
 
 def test_no_table_is_no_channel_and_of_two_files_the_first_counts(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.durations import parse_duration
+from duly.core.hearing import planned
 from duly.core.notices import REMINDERS, SEVERITIES, ChannelPlan, NotifyPlan, Rule
 from duly.core.quiet import time_of_day
 from duly.core.zones import zone as find_zone
@@ -122,7 +123,7 @@ def _patterns(what: str, given: Sequence[str]) -> tuple[str, ...]:
 def notify_plan(told: Sequence[Told], rules: Sequence[Rule] = ()) -> NotifyPlan:
     """Return what all channels hear. Once there is a rule, who has none of its own hears all."""
     all_rules = [*rules, *(one for each in told for one in each.rules)]
-    return _planned([one.agreed for one in told], all_rules)
+    return planned([one.agreed for one in told], all_rules)
 
 
 def plan_of(app: Duly) -> NotifyPlan:
@@ -130,14 +131,7 @@ def plan_of(app: Duly) -> NotifyPlan:
     told, settings = app.channels.values(), app.settings.notify
     agreed = [*(one.plan for one in settings.channels), *(one.agreed for one in told)]
     _check_names(app)
-    return _planned(agreed, [*settings.rules, *(one for each in told for one in each.rules)])
-
-
-def _planned(agreed: Sequence[ChannelPlan], rules: list[Rule]) -> NotifyPlan:
-    named = {name for rule in rules for name in rule.channels}
-    free = tuple(one.name for one in agreed if one.name not in named)
-    rest = [Rule(channels=free)] if rules and free else []
-    return NotifyPlan(channels=tuple(agreed), rules=(*rules, *rest))
+    return planned(agreed, [*settings.rules, *(one for each in told for one in each.rules)])
 
 
 def _check_names(app: Duly) -> None:

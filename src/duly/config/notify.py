@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from duly.config.notify_keys import KEYS, KINDS, RULE_KEYS, Key
 from duly.config.specs import unknown
-from duly.core.notices import ChannelPlan, NotifyPlan, Rule
+from duly.core.notices import ChannelPlan, Rule
 from duly.errors import InvalidValue, UsageError, brief
 
 MOST_CHANNELS, MOST_RULES = 50, 200
@@ -93,9 +93,15 @@ class ConfiguredChannel:
             case EmailSettings():
                 return f"{', '.join(self.way.to)} through {self.way.host}"
             case SlackSettings() | WebhookSettings():
-                return self.way.url
+                return without_query(self.way.url)
             case AppriseSettings():
                 return ", ".join(self.way.urls)
+
+
+def without_query(url: str) -> str:
+    """Return a URL as people are shown it: a query is where tokens stand that should not."""
+    head, query, _ = url.partition("?")
+    return head + ("?…" if query else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +110,6 @@ class NotifySettings:
 
     channels: tuple[ConfiguredChannel, ...] = ()
     rules: tuple[Rule, ...] = ()
-
-    @property
-    def plan(self) -> NotifyPlan:
-        """The plan, without the ways. A channel that no rule names hears everything."""
-        named = {name for rule in self.rules for name in rule.channels}
-        free = tuple(one.plan.name for one in self.channels if one.plan.name not in named)
-        rest = (Rule(channels=free),) if self.rules and free else ()
-        channels = tuple(one.plan for one in self.channels)
-        return NotifyPlan(channels=channels, rules=self.rules + rest)
 
 
 def read_notify(table: object, place: str) -> tuple[NotifySettings, list[str]]:

@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import time
 
-from duly.config.notify import ConfiguredChannel, NotifySettings
+from duly.config.notify import ConfiguredChannel, NotifySettings, without_query
 from duly.core.durations import format_duration
 from duly.core.notices import Rule
-
-_HIDDEN = "?…"
 
 
 def shown(settings: NotifySettings) -> dict[str, object]:
@@ -39,7 +37,7 @@ def _channel(one: ConfiguredChannel) -> Iterator[tuple[str, object]]:
             name = getattr(one.way, "sender_name", "")
             yield "from", f"{name} <{value}>" if name else value
         elif each.name == "url":
-            yield "url", _without_query(value)
+            yield "url", without_query(value)
         else:
             yield each.name, list(value) if isinstance(value, tuple) else value
     yield "zone", plan.zone
@@ -48,11 +46,6 @@ def _channel(one: ConfiguredChannel) -> Iterator[tuple[str, object]]:
     yield "digest_at", _clock(plan.digest_at)
     yield "remind", [format_duration(gap) for gap in plan.remind]
     yield "gather", format_duration(plan.gather)
-
-
-def _without_query(url: str) -> str:
-    head, query, _ = url.partition("?")
-    return head + (_HIDDEN if query else "")
 
 
 def _rule(rule: Rule) -> Iterator[tuple[str, object]]:

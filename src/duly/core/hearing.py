@@ -12,7 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from duly.core.notices import CHANNEL_DOWN, NotifyPlan, Rule, rank
+from duly.core.notices import CHANNEL_DOWN, ChannelPlan, NotifyPlan, Rule, rank
+
+
+def planned(channels: Sequence[ChannelPlan], rules: Sequence[Rule]) -> NotifyPlan:
+    """Return the plan of these channels and rules; a channel that no rule names hears all."""
+    named = {name for rule in rules for name in rule.channels}
+    free = tuple(one.name for one in channels if one.name not in named)
+    rest = (Rule(channels=free),) if rules and free else ()
+    return NotifyPlan(channels=tuple(channels), rules=(*rules, *rest))
 
 
 def heard_by(
