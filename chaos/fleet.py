@@ -69,6 +69,7 @@ class Fleet:
         self._folder = folder
         self._spec = folder / "spec.json"
         self._spec.write_bytes(msgspec.json.encode(spec))
+        self._killed: set[Worker] = set()
         self._here: list[Worker] = []  # those that had not ended when it was looked
         self._nursery: Nursery | None = None
 
@@ -135,6 +136,7 @@ class Fleet:
         """Kill -9 one worker."""
         self.moments.append(Moment(now_s(), worker.name))
         worker.kill()
+        self._killed.add(worker)
         self.killed += 1
 
     async def stop(self, *workers: Worker, within_s: float = 60) -> list[int]:
@@ -146,6 +148,12 @@ class Fleet:
             lambda: not any(one.living for one in chosen), within_s=within_s, what="workers to stop"
         )
         return [one.process.returncode or 0 for one in chosen]
+
+    @property
+    def ended_badly(self) -> list[str]:
+        """Who has ended otherwise than well without being killed, each with its exit code."""
+        codes = {one.name: one.process.poll() for one in self.workers if one not in self._killed}
+        return [f"{name}: {code}" for name, code in codes.items() if code]
 
     def end(self) -> None:
         """Kill whatever is left."""

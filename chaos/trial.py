@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 from uuid import UUID
 
-from chaos.calling import Calls
+from chaos.calling import ALONE, Calls
 from chaos.checks import (
     Attempts,
     Occurrences,
@@ -38,6 +38,7 @@ from duly.stores.base import Store
 PAGE = 1000
 MOST_DUE = 100_000
 AGAIN_S = 0.2
+JOINED = ("instance.started", ALONE)
 CLOCKS = (Origin.CLOCK, Origin.CATCH_UP)
 
 
@@ -111,10 +112,21 @@ class Trial:
 
         def look() -> bool:
             self.journal.read()
-            there = {one.worker for one in self.journal.lines if one.kind == "instance.started"}
+            there = {one.worker for one in self.journal.lines if one.kind in JOINED}
             return {one.name for one in self.fleet.living} <= there
 
         await until(look, within_s=60, what="the living workers to join")
+
+    async def end_well(self) -> None:
+        """Stop the workers; nobody who was not killed has ended otherwise than well, ever.
+
+        One that is still starting dies of SIGTERM as any process does: all have joined before.
+        """
+        await self.all_joined()
+        await self.fleet.stop()
+        if ended := self.fleet.ended_badly:
+            self.report.note("ended badly", ", ".join(ended))
+        self.report.must_be("workers that ended badly", len(ended), 0)
 
     async def let_poison_go(self) -> int:
         """Let runs go on that died so often that they were set aside; return how many there were.

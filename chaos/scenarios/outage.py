@@ -273,5 +273,4 @@ async def judge(
     if most_incidents is not None:
         report.at_most("incidents", len(incidents), most_incidents)
     report.must_be("loops that failed", kinds["loop.failed"], 0)
-    codes = await trial.fleet.stop()
-    report.must_be("workers that ended badly", sum(code != 0 for code in codes), 0)
+    await trial.end_well()

@@ -111,5 +111,6 @@ async def _away(trial: Trial, seconds: float) -> None:
     report.note("instances that saw it away", after["store.away"] - before["store.away"])
     report.must_be("loops that failed for it", after["loop.failed"] - before["loop.failed"], 0)
     report.must_be("processes that ended for it", HEALTHY - len(trial.fleet.living), 0)
+    await trial.all_joined()
     codes = await trial.fleet.stop()
     report.must_be("workers that ended badly", sum(code != 0 for code in codes), 0)

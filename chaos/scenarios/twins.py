@@ -46,6 +46,7 @@ async def try_clone(place: Place, scale: Scale) -> Report:
             before = trial.journal.count()["instance.started"]
             await trial.joined(before + 1)
             await pause(scale.pick(8, 5))
+            await trial.all_joined()
             joined += trial.journal.count()["instance.started"] - before
             codes += await trial.fleet.stop(*twins)
         stop.set()
