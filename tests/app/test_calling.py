@@ -18,6 +18,7 @@ from duly import Duly, Refused, events
 from duly.app.explaining import Explaining
 from duly.core.breakers import BreakerFilter
 from duly.core.effects import EffectFilter
+from duly.core.health import Health
 from duly.core.runs import Answer, RunView
 from duly.core.states import EffectState, RunState
 from duly.core.timers import read_timer
@@ -50,6 +51,10 @@ class Scene:
 
     async def view(self, run: UUID) -> RunView:
         return await self.hand.client.run(run)
+
+    async def health(self, name: str) -> Health:
+        row = await self.hand.client.timer(name)
+        return (await self.hand.client.health([row]))[name]
 
     def token(self) -> str:
         return self.peer.requests[-1].headers["duly-completion-token"]
@@ -173,9 +178,16 @@ async def test_a_target_that_is_gone_or_changed_is_called_no_more_until_it_is_pr
         assert len(it.peer.requests) == 5, "the fifth failure opened it"
         [broken] = await it.hand.store.breakers(BreakerFilter(broken=True))
         assert (broken.name, broken.failures) == ("schedule:t", 5)
+        ill = await it.health("t")
+        assert (ill.failure_count, ill.last_failed_at) == (5, broken.failed_at)
+        assert ill.fault in {"route not found", "contract changed", "server error"}
+        assert (ill.failing_since, ill.next_probe_at) == (broken.opened_at, broken.probe_at)
         await it.hand.tick("5m")
         assert (await it.view(held_back)).state is RunState.SUCCEEDED
         assert await it.hand.store.breakers(BreakerFilter(broken=True)) == []
+        well = await it.health("t")
+        assert not well.ill and well.last_failed_at == ill.last_failed_at
+        assert well.failing_since is well.next_probe_at is None
 
 
 async def test_timers_that_share_a_breaker_learn_from_each_other() -> None:
@@ -187,6 +199,12 @@ async def test_timers_that_share_a_breaker_learn_from_each_other() -> None:
         held_back = await it.hand.client.test_timer("t", by="ann")
         await it.hand.run_due()
         assert (await it.view(held_back)).reason == "breaker:erp"
+        for name in ("t", "u"):
+            stands = await it.health(name)
+            assert (stands.breaker, stands.failure_count) == ("erp", 2)
+            told = await Explaining(it.hand.store).schedule(await it.hand.client.timer(name))
+            assert any("the breaker erp, which its runs ask, is open" in one
+                       for one in told.causes)  # fmt: skip
         assert len(it.peer.requests) == 2
 
 

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from duly.app import Duly
 from duly.cli.command import cli
 from duly.cli.faults import Fault, fault_of
-from tests.cli.prepared import Prepared
+from duly.core.breakers import BreakerPolicy, Came, Report
+from duly.stores.base import Store
+from tests.cli.prepared import BOOT, Prepared
 from tests.cli.typed import living
 
 FILE = """\
@@ -64,6 +67,29 @@ def test_a_timer_is_added_shown_and_removed(store: Prepared) -> None:
     assert store.out("timers", "remove", "pulse", "--reason", "over") == "timer pulse is removed\n"
     assert "already" in store.out("timers", "remove", "pulse", "--reason", "over")
     assert store.json("timers", "list")[0]["state"] == "retired"
+
+
+def test_a_timer_whose_target_fails_says_since_when_and_why(store: Prepared) -> None:
+    store.out("timers", "add", "pulse", "--every", "1h", "--url", "https://example.com/")
+    well = store.json("timers", "show", "pulse")["health"]
+    assert (well["breaker"], well["failure_count"]) == ("schedule:pulse", 0)
+    assert "last_failed_at" not in store.out("timers", "show", "pulse")
+
+    async def fail(kept: Store, app: Duly) -> None:
+        wrong = Report(breaker="schedule:pulse", came=Came.BROKEN, fault="route_not_found",
+                       error="answered 404", policy=BreakerPolicy(threshold=2))  # fmt: skip
+        await kept.breaker_tell(BOOT, app.clock.new_id(), [wrong, wrong])
+
+    store.at(fail)
+    ill = store.json("timers", "show", "pulse")["health"]
+    assert (ill["state"], ill["failure_count"], ill["fault"]) == ("open", 2, "route not found")
+    assert ill["last_failed_at"] == ill["failing_since"] < ill["next_probe_at"]
+    for command in ("timers", "schedules"):
+        assert next(one["health"] for one in store.json(command, "list")
+                    if one["name"] == "pulse") == ill  # fmt: skip
+        shown = store.out(command, "show", "pulse")
+        for word in ("failure_count", "last_failed_at", "route not found", "next_probe_at"):
+            assert word in shown, (command, word)
 
 
 def test_every_fault_of_a_timer_is_told_at_once(store: Prepared) -> None:

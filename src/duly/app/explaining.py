@@ -20,10 +20,10 @@ from duly.app.declaring import zone_of
 from duly.app.recalling import Recalling
 from duly.app.sharing import LEAST_PREFIX, Sharing
 from duly.core import why
-from duly.core.breakers import breaker_of_schedule
 from duly.core.calls import TASK
 from duly.core.effects import Address
 from duly.core.firing import IN_ONE
+from duly.core.health import breaker_before
 from duly.core.ids import uuid7
 from duly.core.instants import trigger_of
 from duly.core.runs import RunFilter, RunView
@@ -52,8 +52,8 @@ class Explaining:
     def __init__(
         self, store: Store, tasks: Mapping[str, Task] | None = None, *, trusted: bool = True
     ) -> None:
-        self._store = store
-        self._around = Around(store, tasks or {}, trusted=trusted)
+        self._store, self._tasks = store, tasks or {}
+        self._around = Around(store, self._tasks, trusted=trusted)
         self._sharing = Sharing(store, self._around)
 
     async def explain(self, thing: str) -> Explanation:
@@ -135,13 +135,14 @@ class Explaining:
         """Explain a schedule."""
         last = await self._store.run(UUID(row.last_run)) if row.last_run else None
         since = row.fired_through - timedelta(days=30)
+        before = breaker_before(row.definition, self._tasks.get(row.definition.task))
         return why.explain_schedule(
             row,
             await self._around.fleet(zone_of(row.definition)),
             ranges=tuple(await self._store.verdicts(row.name, after=since)),
             backlogs=tuple(await self._store.backlogs(row.name)),
             last_run=last,
-            breaker=await self._store.breaker(breaker_of_schedule(row.name)),
+            breaker=None if before is None else await self._store.breaker(before),
         )
 
     async def occurrence(

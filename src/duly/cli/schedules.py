@@ -26,6 +26,7 @@ from duly.cli.session import (
     tenant_option,
     whose,
 )
+from duly.core.health import Health
 from duly.core.instants import trigger_of
 from duly.core.runs import Answer
 from duly.core.schedules import ScheduleFilter, ScheduleRow
@@ -62,7 +63,8 @@ async def list_schedules(
     where = ScheduleFilter(tenant=whose(tenant))
     async with opened(app):
         found = await app.client.schedules(where)
-    rows = [schedule_row(one) for one in found]
+        health = await app.client.health(found)
+    rows = [schedule_row(one, health.get(one.name)) for one in found]
     if output == "table":
         rows = [row | {"next_fire": _local(one)} for row, one in zip(rows, found, strict=True)]
     show(rows, _COLUMNS, output, empty="no schedules; declare one with @app.task(cron=…)")
@@ -72,8 +74,8 @@ def _local(row: ScheduleRow) -> str | None:
     return None if row.next_fire is None else instant_text(row.next_fire, zone_of(row.definition))
 
 
-def schedule_row(row: ScheduleRow) -> dict[str, Any]:
-    """Return a schedule as JSON carries it."""
+def schedule_row(row: ScheduleRow, health: Health | None = None) -> dict[str, Any]:
+    """Return a schedule as JSON carries it; how its target stands is null where nothing asks."""
     return {
         "name": row.name,
         "owner": row.owner,
@@ -96,7 +98,15 @@ def schedule_row(row: ScheduleRow) -> dict[str, Any]:
         "last_run": row.last_run,
         "created_at": row.created_at,
         "changed_at": row.changed_at,
+        "health": None if health is None else msgspec.structs.asdict(health),
     }
+
+
+def shown_alone(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a schedule as a table shows it: what is not there is left out."""
+    health = row["health"] or {}
+    flat = {key: value for key, value in row.items() if key != "health"} | health
+    return {key: value for key, value in flat.items() if value not in (None, "")}
 
 
 @schedules.command("show")
@@ -109,10 +119,9 @@ async def show_schedule(name: str, app_spec: str | None, store: str | None, outp
     app = find_app(app_spec, store)
     async with opened(app):
         row = await app.client.schedule(name)
-    shown = schedule_row(row)
-    if output == "table":
-        shown = {key: value for key, value in shown.items() if value is not None}
-    show_fields(shown, output)
+        health = await app.client.health([row])
+    shown = schedule_row(row, health.get(name))
+    show_fields(shown_alone(shown) if output == "table" else shown, output)
 
 
 @schedules.command("next")

@@ -17,7 +17,7 @@ import msgspec
 from duly.app import Duly
 from duly.cli.display import say, show, show_fields, show_json
 from duly.cli.faults import FAILED, USAGE, Fault
-from duly.cli.schedules import schedule_row
+from duly.cli.schedules import schedule_row, shown_alone
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -29,6 +29,7 @@ from duly.cli.session import (
 from duly.client import Applied
 from duly.core.calls import TASK
 from duly.core.durations import parse_duration
+from duly.core.health import Health
 from duly.core.runs import Answer, RunFilter, RunView
 from duly.core.schedules import ScheduleRow
 from duly.core.spoken import last_line
@@ -61,7 +62,9 @@ async def list_timers(app_spec: str | None, store: str | None, output: str) -> N
     """List timers, with what their last call came to."""
     app = find_app(app_spec, store)
     async with opened(app):
-        rows = [timer_row(one, await _last(app, one)) for one in await app.client.timers()]
+        found = await app.client.timers()
+        health = await app.client.health(found)
+        rows = [timer_row(one, health.get(one.name), await _last(app, one)) for one in found]
     show(rows, _COLUMNS, output, empty="no timers; make one with duly timers add")
 
 
@@ -71,10 +74,10 @@ async def _last(app: Duly, row: ScheduleRow) -> RunView | None:
     return await app.store.run(found[0].id) if found else None
 
 
-def timer_row(row: ScheduleRow, last: RunView | None) -> dict[str, Any]:
+def timer_row(row: ScheduleRow, health: Health | None, last: RunView | None) -> dict[str, Any]:
     """Return a timer as JSON carries it; secrets are names only, as they are stored."""
     call = call_of(row.definition)
-    told = schedule_row(row)
+    told = schedule_row(row, health)
     del told["args"]
     return told | {
         "calls": None if call is None else f"{call.method} {call.url}",
@@ -94,10 +97,9 @@ async def show_timer(name: str, app_spec: str | None, store: str | None, output:
     app = find_app(app_spec, store)
     async with opened(app):
         row = await app.client.timer(name)
-        shown = timer_row(row, await _last(app, row))
-    if output == "table":
-        shown = {key: value for key, value in shown.items() if value is not None}
-    show_fields(shown, output)
+        health = await app.client.health([row])
+        shown = timer_row(row, health.get(name), await _last(app, row))
+    show_fields(shown_alone(shown) if output == "table" else shown, output)
 
 
 # --- making and removing --------------------------------------------------------------------

@@ -5,13 +5,16 @@ What a person changes carries who and why. An edit holds against code until it i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import msgspec
 
 from duly import events
 from duly.client.runs import RunHandle, RunVerbs
+from duly.core.breakers import BreakerFilter
 from duly.core.firing import DRAIN_CHUNK, run_for
+from duly.core.health import Health, breaker_before, health_of
 from duly.core.instants import trigger_of
 from duly.core.runs import Answer, NewRun, Origin
 from duly.core.schedules import Definition, ScheduleFilter, ScheduleRow
@@ -46,6 +49,21 @@ class ScheduleVerbs(RunVerbs):
     async def schedules(self, where: ScheduleFilter = EVERY_SCHEDULE) -> list[ScheduleRow]:
         """Return schedules, by name."""
         return await self._store.schedules(where)
+
+    async def health(self, rows: Iterable[ScheduleRow]) -> dict[str, Health]:
+        """Return how the target of each schedule stands, by name; one statement for all.
+
+        A schedule whose task has no breaker is not there.
+        """
+        before = {
+            one.name: name
+            for one in rows
+            if (name := breaker_before(one.definition, self._tasks.get(one.definition.task)))
+        }
+        names = tuple(sorted(set(before.values())))
+        where = BreakerFilter(names=names, limit=max(1, len(names)))
+        known = {one.name: one for one in await self._store.breakers(where)}
+        return {one: health_of(name, known.get(name)) for one, name in before.items()}
 
     async def verdicts(
         self, name: str, *, after: datetime | None = None, until: datetime | None = None

@@ -40,7 +40,7 @@ LONGEST = 160
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@-]{0,159}\Z", re.ASCII)
 _NOTHING = timedelta(0)
-_SCHEDULE = "schedule:"
+_SCHEDULE, _TENANT = "schedule:", "tenant:"
 
 
 def check_breaker(name: object) -> str:
@@ -190,6 +190,17 @@ def schedule_of_breaker(name: str) -> str | None:
     return name.removeprefix(_SCHEDULE) if name.startswith(_SCHEDULE) else None
 
 
+def breaker_of_tenant(tenant: str, name: str = "") -> str:
+    """Return the name of the breaker that a tenant's timers share: all, or those that name it."""
+    return f"{_TENANT}{tenant}/{name}" if name else f"{_TENANT}{tenant}"
+
+
+def belongs_to_tenant(name: str, tenant: str) -> bool:
+    """Whether a breaker is one that a tenant's timers share, and nobody else's."""
+    theirs = breaker_of_tenant(tenant)
+    return name == theirs or name.startswith(f"{theirs}/")
+
+
 def breaker_for(
     declared: Breaker | None, task: str, schedule: str | None, arguments: Mapping[str, Any]
 ) -> Breaker | None:
@@ -319,7 +330,11 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class BreakerFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which breakers to list: by name, `limit` at most; `broken` are those not closed."""
+    """Which breakers to list: by name, `limit` at most; `broken` are those not closed.
+
+    With `names`, those only, as far as anything is known of them.
+    """
 
     broken: bool = False
     limit: int = 1000
+    names: tuple[str, ...] | None = None

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from duly.core.access import on_rows
-from duly.core.breakers import Breaker, check_breaker, fitted
+from duly.core.breakers import Breaker, breaker_of_tenant, check_breaker, fitted
 from duly.core.durations import parse_duration
 from duly.core.targets import Rules, read_target
 from duly.errors import InvalidValue, UnknownName, UsageError, brief, one_line
@@ -263,8 +263,7 @@ def breaker_of(call: HttpCall, own: Breaker) -> Breaker:
         return own
     name = _host_of(call.url) if call.breaker == BY_HOST else call.breaker
     if call.tenant:
-        theirs = f"tenant:{call.tenant}"
-        name = theirs if call.breaker == BY_TENANT else f"{theirs}/{name}"
+        name = breaker_of_tenant(call.tenant, "" if call.breaker == BY_TENANT else name)
     return msgspec.structs.replace(own, name=fitted(name))
 
 

@@ -21,7 +21,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.access import scoped
-from duly.core.breakers import BreakerFilter, BreakerRow, schedule_of_breaker
+from duly.core.breakers import BreakerFilter, BreakerRow, belongs_to_tenant, schedule_of_breaker
 from duly.core.calls import TASK
 from duly.core.effects import Address, Effect, EffectFilter, Entry, Posted, Resolve
 from duly.core.feed import Look, Point
@@ -208,6 +208,8 @@ class Narrowed:
         return await self._store.post(entries, **how)
 
     async def _own_breaker(self, name: str) -> bool:
+        if belongs_to_tenant(name, self._tenant):
+            return True
         schedule = schedule_of_breaker(name)
         return schedule is not None and await self.schedule(schedule) is not None
 
@@ -223,7 +225,11 @@ class Narrowed:
     async def breakers(self, where: BreakerFilter) -> list[BreakerRow]:
         own = {one.name for one in await self.schedules()}
         rows = await self._store.breakers(msgspec.structs.replace(where, limit=MOST_BREAKERS))
-        mine = [row for row in rows if schedule_of_breaker(row.name) in own]
+        mine = [
+            row
+            for row in rows
+            if belongs_to_tenant(row.name, self._tenant) or schedule_of_breaker(row.name) in own
+        ]
         return mine[: where.limit]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from duly.core.breakers import Breaker
+from duly.core.breakers import Breaker, Came, Report
 from duly.core.calls import HttpCall, breaker_of
 from duly.core.effects import Address, Author, Intend
 from duly.core.fleet import Instance
@@ -281,7 +281,21 @@ async def test_a_tenants_timers_share_no_breaker_with_the_house(
     assert (await api.call("POST", f"{API}/timers/apply", key=beta.key, body=body)).status == 200
     shown = await api.call("GET", f"{API}/timers/ours", key=beta.key)
     call = msgspec.convert(shown.body["call"], HttpCall, strict=False)
-    assert breaker_of(call, Breaker(fixed=True)).name == f"tenant:{beta.tenant}/erp"
+    theirs = f"tenant:{beta.tenant}/erp"
+    assert breaker_of(call, Breaker(fixed=True)).name == theirs
+    wrong = Report(breaker=theirs, came=Came.BROKEN, fault="timed_out", who="the call")
+    store, new_id = api.app.store, api.app.clock.new_id
+    await store.breaker_tell(new_id(), new_id(), [wrong])
+    shown = await api.call("GET", f"{API}/timers/ours", key=beta.key)
+    health = shown.body["health"]
+    assert (health["breaker"], health["failure_count"], health["fault"]) == (theirs, 1, "timed out")
+    listed = await api.call("GET", f"{API}/breakers", key=beta.key)
+    assert theirs in {one["name"] for one in listed.body["items"]}
+    path = f"{API}/breakers/{theirs.replace('/', '%2F')}"
+    assert (await api.call("GET", path, key=beta.key)).body["who"] == "the call"
+    other = await api.call("GET", f"{API}/breakers", key=tenants[0].key)
+    assert theirs not in {one["name"] for one in other.body["items"]}
+    assert (await api.call("GET", path, key=tenants[0].key)).status == 404
 
 
 # Who asks for a schedule, for whom, with which role; the status, and whose it then is.

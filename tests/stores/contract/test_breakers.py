@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from duly.core.breakers import (
@@ -103,6 +104,11 @@ async def test_breakers_do_not_touch_each_other(world: World) -> None:
     assert [one.name for one in listed] == ["bank", "smtp"]
     [listed] = await world.store.breakers(BreakerFilter(broken=True))
     assert listed.name == "smtp"
+    named = BreakerFilter(names=("bank", "unheard"))
+    assert [one.name for one in await world.store.breakers(named)] == ["bank"]
+    both = msgspec.structs.replace(named, names=("bank", "smtp"), broken=True)
+    assert [one.name for one in await world.store.breakers(both)] == ["smtp"]
+    assert await world.store.breakers(BreakerFilter(names=())) == []
 
 
 async def test_one_of_all_who_ask_becomes_the_probe(world: World) -> None:

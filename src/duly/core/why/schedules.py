@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from duly.core.breakers import BreakerRow
+from duly.core.breakers import BreakerRow, schedule_of_breaker
 from duly.core.calls import TASK
 from duly.core.runs import RunView
 from duly.core.schedules import Backlog, ScheduleRow, Source
@@ -40,14 +40,16 @@ def explain_schedule(
 ) -> Explanation:
     """Say whether a schedule fires, who decided that, and what became of it lately.
 
-    `ranges` are its newest verdicts, oldest first; `breaker` is its own, where it has one.
+    `ranges` are its newest verdicts, oldest first; `breaker` is the one that its runs ask.
     """
     standing = schedule_standing(row, fleet)
     causes, also, helps = _definition(row)
     seen = []
     if breaker is not None and not breaker.clean:
         told = breaker_standing(breaker, fleet)
-        causes.append(f"its breaker is {told.headline}")
+        own = schedule_of_breaker(breaker.name) == row.name
+        which = "its breaker" if own else f"the breaker {breaker.name}, which its runs ask,"
+        causes.append(f"{which} is {told.headline}")
         causes += [f"the last failure: {breaker.error}"] if breaker.error else []
         also.append(told.cause)
         seen.append(f"{WAITS}{breaker.name}")

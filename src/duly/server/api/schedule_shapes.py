@@ -12,9 +12,10 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
 from duly.core.access import on_rows
+from duly.core.health import Health
 from duly.core.instants import trigger_of
 from duly.core.schedules import ScheduleRow
-from duly.core.states import ScheduleState
+from duly.core.states import BreakerState, ScheduleState
 from duly.server.api.shapes import (
     Asked,
     Count,
@@ -83,8 +84,21 @@ class ScheduleQuery(Paging):
         )
 
 
+class HealthShown(BaseModel):
+    """How the target of a schedule stands, as the breaker before its calls knows it."""
+
+    breaker: str
+    state: BreakerState
+    failure_count: int = Field(description="Those in a row that count now, or that opened it.")
+    last_failed_at: Shown | None
+    last_error: str
+    fault: str = Field(description="The class of the last error, such as `route not found`.")
+    failing_since: Shown | None = Field(description="Since when the breaker is not closed.")
+    next_probe_at: Shown | None = Field(description="Nothing is called before.")
+
+
 class ScheduleShown(BaseModel):
-    """A schedule as it stands."""
+    """A schedule as it stands; `health` is null where its task asks no breaker."""
 
     name: str
     owner: str
@@ -108,6 +122,7 @@ class ScheduleShown(BaseModel):
     created_at: Shown | None
     changed_at: Shown | None
     tenant: str
+    health: HealthShown | None
 
 
 class NextQuery(Asked):
@@ -171,7 +186,7 @@ class BackfillDone(BaseModel):
     refused: list[Refusal]
 
 
-def shown(row: ScheduleRow) -> ScheduleShown:
+def shown(row: ScheduleRow, health: Health | None) -> ScheduleShown:
     """Return a schedule as the API shows it."""
     definition = row.definition
     same = {name: getattr(row, name) for name in ScheduleShown.model_fields if hasattr(row, name)}
@@ -187,4 +202,5 @@ def shown(row: ScheduleRow) -> ScheduleShown:
         overlap=definition.overlap.value,
         jitter_s=definition.jitter.total_seconds(),
         tenant=definition.tenant,
+        health=None if health is None else HealthShown(**msgspec.structs.asdict(health)),
     )

@@ -69,7 +69,10 @@ async def list_schedules(
     """Schedules, by name."""
     rows = [one for one in await desk.client.schedules() if where.shows(one, caller=desk.tenant)]
     found = after(rows, where.cursor, where.limit, place=_name)
-    return page_of(found, where.limit, show=shown, place=_name)
+    health = await desk.client.health(found[: where.limit])
+    return page_of(
+        found, where.limit, show=lambda row: shown(row, health.get(row.name)), place=_name
+    )
 
 
 def _name(row: ScheduleRow) -> str:
@@ -102,7 +105,7 @@ async def show_schedule(desk: AtDesk, schedule: Segment, response: Response) -> 
     """One schedule, with the ETag that changes ask for."""
     row = await desk.client.schedule(schedule)
     response.headers["ETag"] = etag(row)
-    return shown(row)
+    return shown(row, (await desk.client.health([row])).get(row.name))
 
 
 @room.put(
@@ -195,7 +198,7 @@ async def _after(
     row = await desk.client.schedule(name)
     entry.outcome, entry.after = answer.value, {"revision": row.revision}
     response.headers["ETag"] = etag(row)
-    return shown(row)
+    return shown(row, (await desk.client.health([row])).get(row.name))
 
 
 # --- moving -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, Field, JsonValue, StrictInt, StrictStr
 
+from duly.core.health import Health
 from duly.core.runs import RunView
 from duly.core.schedules import ScheduleRow
 from duly.core.timers import OWNER, call_of
@@ -106,10 +107,10 @@ class TimersApplied(BaseModel):
     removed: list[str]
 
 
-def shown(row: ScheduleRow, latest: RunView | None) -> TimerShown:
+def shown(row: ScheduleRow, health: Health | None, latest: RunView | None) -> TimerShown:
     """Return a timer as the API shows it."""
     call = call_of(row.definition)
-    schedule = {name: one for name, one in shown_schedule(row)}
+    schedule = {name: one for name, one in shown_schedule(row, health)}
     return TimerShown(
         **schedule,
         calls=None if call is None else f"{call.method} {call.url}",

@@ -47,8 +47,15 @@ async def list_timers(desk: AtDesk, where: Annotated[ScheduleQuery, Query()]) ->
     """Timers by name, removed ones too, each with what its newest call came to."""
     rows = [one for one in await desk.client.timers() if where.shows(one, caller=desk.tenant)]
     found = after(rows, where.cursor, where.limit, place=_name)
-    latest = {row.name: await _latest(desk, row) for row in found[: where.limit]}
-    return page_of(found, where.limit, show=lambda row: shown(row, latest[row.name]), place=_name)
+    chosen = found[: where.limit]
+    latest = {row.name: await _latest(desk, row) for row in chosen}
+    health = await desk.client.health(chosen)
+    return page_of(
+        found,
+        where.limit,
+        show=lambda row: shown(row, health.get(row.name), latest[row.name]),
+        place=_name,
+    )
 
 
 def _name(row: ScheduleRow) -> str:
@@ -91,7 +98,12 @@ async def show_timer(desk: AtDesk, timer: Segment, response: Response) -> TimerS
     """One timer, with the ETag that changes ask for."""
     row = await desk.client.timer(timer)
     response.headers["ETag"] = etag(row)
-    return shown(row, await _latest(desk, row))
+    return await _shown(desk, row)
+
+
+async def _shown(desk: AtDesk, row: ScheduleRow) -> TimerShown:
+    health = await desk.client.health([row])
+    return shown(row, health.get(row.name), await _latest(desk, row))
 
 
 @room.put(
@@ -124,9 +136,7 @@ async def save_timer(
         row = await desk.client.timer(timer)
         entry.outcome, entry.after = saved.value, {"revision": row.revision}
     response.headers["ETag"] = etag(row)
-    return TimerSaved(
-        outcome=saved.value, dry_run=False, timer=shown(row, await _latest(desk, row))
-    )
+    return TimerSaved(outcome=saved.value, dry_run=False, timer=await _shown(desk, row))
 
 
 async def _saved(desk: AtDesk, made: Timer, how: dict[str, Any]) -> Saved:
@@ -202,7 +212,7 @@ def _all_wrong(told: Sequence[Told]) -> Problems:
 
 def _told(row: ScheduleRow) -> dict[str, Any]:
     """Return a timer as the audit keeps it."""
-    timer = shown(row, None)
+    timer = shown(row, None, None)
     return {"state": row.state.value, "trigger": row.definition.trigger, "call": timer.call}
 
 

@@ -110,6 +110,8 @@ class BreakerVerbs:
     async def breakers(self, where: BreakerFilter) -> list[BreakerRow]:
         rows = [row for _, row in sorted(self.t.breakers.items())]
         chosen = [one for one in rows if not where.broken or one.state is not BreakerState.CLOSED]
+        if where.names is not None:
+            chosen = [one for one in chosen if one.name in where.names]
         return chosen[: where.limit]
 
     async def breaker_lines(self, name: str, limit: int = 50) -> list[BreakerLine]:

@@ -93,7 +93,7 @@ class BreakerVerbs(Ground):
         return _decode(rows[0][0]) if rows else None
 
     async def breakers(self, where: BreakerFilter) -> list[BreakerRow]:
-        found = await self._fetch(SOME, where.broken, where.limit)
+        found = await self._fetch(SOME, where.broken, where.limit, where.names)
         return [_decode(body) for (body,) in found]
 
     async def breaker_lines(self, name: str, limit: int = 50) -> list[BreakerLine]:
@@ -224,7 +224,9 @@ order by l.reason
 ONE = "select body from duly_breaker where name = $1"
 
 SOME = """
-select body from duly_breaker where not $1 or state <> 'closed' order by name limit $2
+select body from duly_breaker
+where (not $1 or state <> 'closed') and ($3::text[] is null or name = any($3))
+order by name limit $2
 """
 
 LINES = f"""

@@ -149,8 +149,14 @@ def breaker(tx: Tx, name: str) -> BreakerRow | None:
 
 def breakers(tx: Tx, where: BreakerFilter) -> list[BreakerRow]:
     """Return what is known of targets; see `Breaking.breakers`."""
-    which = f"where state <> '{BreakerState.CLOSED.value}'" if where.broken else ""
-    return breaker_rows(tx, f"{which} order by name limit ?", where.limit)
+    which, values = [], list[object]()
+    if where.broken:
+        which.append(f"state <> '{BreakerState.CLOSED.value}'")
+    if where.names is not None:
+        which.append("name in (select value from json_each(?))")
+        values.append(msgspec.json.encode(where.names).decode())
+    chosen = f"where {' and '.join(which)}" if which else ""
+    return breaker_rows(tx, f"{chosen} order by name limit ?", *values, where.limit)
 
 
 def lines(tx: Tx, name: str, limit: int) -> list[BreakerLine]:
