@@ -88,6 +88,8 @@ def test_a_timer_whose_target_fails_says_since_when_and_why(store: Prepared) -> 
         assert next(one["health"] for one in store.json(command, "list")
                     if one["name"] == "pulse") == ill  # fmt: skip
         shown = store.out(command, "show", "pulse")
+        words = dict(line.split(maxsplit=1) for line in shown.splitlines())
+        assert (words["state"], words["breaker_state"]) == ("active", "open")
         for word in ("failure_count", "last_failed_at", "route not found", "next_probe_at"):
             assert word in shown, (command, word)
 

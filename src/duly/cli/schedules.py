@@ -43,6 +43,8 @@ _COLUMNS = {
     "TASK": "task",
     "REASON": "reason",
 }
+_BESIDE = {"state": "breaker_state"}
+"""What a word of a schedule's health is called beside the words of the schedule."""
 
 
 @click.group()
@@ -104,7 +106,7 @@ def schedule_row(row: ScheduleRow, health: Health | None = None) -> dict[str, An
 
 def shown_alone(row: dict[str, Any]) -> dict[str, Any]:
     """Return a schedule as a table shows it: what is not there is left out."""
-    health = row["health"] or {}
+    health = {_BESIDE.get(key, key): value for key, value in (row["health"] or {}).items()}
     flat = {key: value for key, value in row.items() if key != "health"} | health
     return {key: value for key, value in flat.items() if value not in (None, "")}
 
