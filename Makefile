@@ -92,7 +92,8 @@ models: $(STAMP)  ## Check the protocol models exhaustively (ARGS=--full for the
 	$(PY) -m models $(ARGS)
 
 fuzz: $(STAMP)  ## Hostile input, much of it and new each time
-	DULY_TEST_HYPOTHESIS=long $(PY) -m pytest tests/fuzz --timeout=1800 $(ARGS)
+	DULY_TEST_HYPOTHESIS=long $(PY) -m pytest tests/fuzz tests/server/api/test_document.py \
+		--timeout=1800 $(ARGS)
 
 bench: $(STAMP)  ## Measure, and draw what was measured (PEERS=all LINE=A,B ROUNDS=3 SCALE=1)
 	$(PY) -m bench

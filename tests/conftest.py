@@ -1,4 +1,4 @@
-"""What every test shares: the markers, and a closing word on what was skipped.
+"""What every test shares: the markers, who runs what, and a closing word on what was skipped.
 
 Markers: `slow` tests run in the gate but not in `make check`; `server` tests need a database
 server of their own. A skipped test is a promise that was not checked, so the run ends by telling
@@ -8,6 +8,7 @@ how many there were and why, reason by reason.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import settings
@@ -26,6 +27,39 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the house's markers; any other one is an error."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the tests, where several processes share them."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = [one for hand in dealt(items, workers) for one in hand]
+
+
+def dealt(items: Sequence[pytest.Item], workers: int) -> list[list[pytest.Item]]:
+    """Return a stretch of the tests for each process, as long as xdist gives it.
+
+    Slow tests are dealt out, and stand first: at the end only quick ones are left to be taken over
+    by who is done. Half of the processes begin with the trials, the others end with them, so that
+    the fleets of all trials do not share the machine at once.
+    """
+    slow = [one for one in items if one.get_closest_marker("slow")]
+    quick = [one for one in items if not one.get_closest_marker("slow")]
+    hands, left = [], len(items)
+    for number in range(workers):
+        share = left // (workers - number)
+        left -= share
+        mine = sorted(slow[number::workers], key=lambda one: _is_trial(one) != (number % 2 == 0))
+        room = max(0, share - len(mine))
+        hands.append([*mine, *quick[:room]])
+        quick = quick[room:]
+    hands[-1] += quick
+    return hands
+
+
+def _is_trial(item: pytest.Item) -> bool:
+    return item.nodeid.startswith("tests/fleet/")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -190,7 +190,7 @@ def test_periods_touch_and_never_overlap(data: st.DataObject, unit: Unit, tz: st
 @pytest.mark.parametrize("unit", UNITS)
 def test_every_turn_of_every_zone_leaves_periods_whole(unit: Unit) -> None:
     turns = 0
-    for tz in ZONES:
+    for tz in {tuple(zone(tz).era(2)): tz for tz in ZONES}.values():  # each of those that differ
         for segment in zone(tz).era(2)[:-1]:
             turns += 1
             turn = EPOCH + timedelta(seconds=segment.end)

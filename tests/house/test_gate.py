@@ -11,9 +11,11 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.conftest import dealt
 from tests.house.rules import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
@@ -77,3 +79,35 @@ def test_release_note_fragment_is_a_sentence_of_a_known_kind(path: Path) -> None
     assert shaped is not None, f"expected +topic.kind.md, got {path.name}"
     assert shaped[1] in KINDS
     assert text.endswith(".")
+
+
+class Item:
+    """A test as far as dealing looks at it."""
+
+    def __init__(self, nodeid: str, *, slow: bool = False) -> None:
+        self.nodeid, self._slow = nodeid, slow
+
+    def get_closest_marker(self, name: str) -> bool:
+        return self._slow and name == "slow"
+
+
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_every_test_is_dealt_once_slow_ones_first(workers: int) -> None:
+    slow = [Item(f"tests/{'fleet' if n % 5 else 'core'}/t.py::{n}", slow=True) for n in range(13)]
+    quick = [Item(f"tests/core/q.py::{n}") for n in range(50)]
+    items: Any = [*quick[:20], *slow, *quick[20:]]
+    hands = dealt(items, workers)
+    assert sorted(one.nodeid for hand in hands for one in hand) == sorted(
+        one.nodeid for one in items
+    )
+    assert max(map(len, hands)) - min(map(len, hands)) <= 1, "as xdist cuts them"
+    for hand in hands:
+        marks = [bool(one.get_closest_marker("slow")) for one in hand]
+        assert marks == sorted(marks, reverse=True) and 2 <= sum(marks) <= 13
+    assert hands[0][0].nodeid.startswith("tests/fleet/")
+    assert hands[1][0].nodeid.startswith("tests/core/")
+
+
+def test_more_slow_tests_than_a_stretch_is_long_are_all_dealt() -> None:
+    items: Any = [Item(f"tests/core/t.py::{n}", slow=True) for n in range(7)]
+    assert sum(len(hand) for hand in dealt(items, 4)) == 7
