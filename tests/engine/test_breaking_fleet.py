@@ -21,9 +21,12 @@ import pytest
 
 from duly import Breaker, BreakerOpen
 from duly.core.breakers import BreakerLine
+from duly.core.fleet import Instance
+from duly.core.notices import ChannelPlan, Notice, NotifyPlan, Told
 from duly.core.states import BreakerState, BreakerVerb
 from duly.engine.breaking import Gate
-from duly.events import Event
+from duly.events import Bus, Event
+from duly.outbound.notifier import Notifier
 from duly.stores.memory import MemoryStore
 from duly.stores.sqlite import SqliteStore
 from duly.testing import VirtualClock
@@ -52,6 +55,18 @@ class Target:
             raise ConnectionResetError("it hung up")
 
 
+class Post:
+    """A channel that keeps what it was told."""
+
+    name = "mail"
+
+    def __init__(self, told: list[Notice]) -> None:
+        self._told = told
+
+    async def send(self, notice: Notice) -> None:
+        self._told.append(notice)
+
+
 class Fleet:
     """Many callers; each second some of them call, and the clock moves on when all wait."""
 
@@ -67,6 +82,21 @@ class Fleet:
         self.tried: list[datetime] = []
         self._at_work: set[asyncio.Task[None]] = set()
         self._waiting = 0
+        self.told: list[Notice] = []
+
+    async def tell(self) -> None:
+        """Be one of the instances that tell a channel; it goes on until it is cancelled."""
+        store, boot = self.stores[-1], self.clock.new_id()
+        me = Instance(boot=boot, name="a", host="h", pid=1, pid_space="", owner="app", version="1")
+        await store.register(me, {})
+        mine = ChannelPlan(name="mail")
+        notifier = Notifier(
+            Post(self.told), mine, NotifyPlan(channels=(mine,)), application="app", store=store,
+            clock=self.clock, bus=Bus(), boot=lambda: boot,
+        )  # fmt: skip
+        while True:
+            await notifier.ready()
+            await notifier.turn()
 
     async def _call(self, gate: Gate) -> None:
         self.tried.append(self.clock.now())
@@ -97,6 +127,13 @@ class Fleet:
         while self._at_work:
             self.clock.turn(1)
             await self._rest()
+
+    async def heard(self) -> None:
+        """Let the channel be told; a hint between processes may take a moment of the real time."""
+        async with asyncio.timeout(30):
+            while not any(one.told is Told.CLOSED for kept in self.told for one in kept.items):
+                self.clock.turn(1)
+                await asyncio.sleep(0)
 
     async def _rest(self) -> None:
         """Let everybody go on until all who are at work wait for the target."""
@@ -129,6 +166,10 @@ async def must_have_held(fleet: Fleet) -> None:
     assert max(gaps) <= timedelta(minutes=10, seconds=10) and gaps[0] < gaps[-1]
     [incident] = await fleet.stores[0].incidents(only_open=False)
     assert (incident.opened_at, incident.closed_at) == (opened, closed)
+    heard = [(item.told, item.incident.subject) for one in fleet.told for item in one.items]
+    news = [one for one in heard if one[0] is not Told.STILL]
+    assert news == [(Told.OPENED, "bank"), (Told.CLOSED, "bank")], "the channel was told otherwise"
+    assert len({one.id for one in fleet.told}) == len(fleet.told)
     after = [at for at in fleet.tried if at > closed]
     assert len([at for at in fleet.target.calls if at > closed]) == len(after) > 0
     row = await fleet.stores[0].breaker("bank")
@@ -167,9 +208,13 @@ async def fleet_on(make: Make, folder: Path, dead: int) -> AsyncIterator[Fleet]:
 async def test_a_dead_target_is_left_alone_but_for_one_probe_at_a_time(
     make: Make, dead: int, tmp_path: Path
 ) -> None:
-    async with fleet_on(make, tmp_path, dead) as fleet:
+    async with fleet_on(make, tmp_path, dead) as fleet, asyncio.TaskGroup() as group:
+        tellers = [group.create_task(fleet.tell()) for _ in range(2)]
         await fleet.live(HALF + dead + BACK)
+        await fleet.heard()
         await must_have_held(fleet)
+        for one in tellers:
+            one.cancel()
 
 
 async def test_two_probes_at_a_time_would_be_noticed(tmp_path: Path) -> None:
