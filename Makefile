@@ -69,6 +69,7 @@ check: lint types walls  ## The fast part: lint, types, walls, tests that are no
 
 tests: $(STAMP)  ## Every test, the slow ones too (ARGS="-k word" for some)
 	-bash tools/need_spin.sh
+	-sh tools/need_pgbouncer.sh $(VENV)/pgbouncer
 	$(PYTEST) $(ARGS)
 
 test: $(STAMP)  ## The gate: everything that must hold before a change is shared

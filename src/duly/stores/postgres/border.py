@@ -23,6 +23,11 @@ from duly.errors import (
     StoreUnavailable,
 )
 
+SHARED_SESSIONS = (
+    "a pooler lends it a session for one transaction only, and Duly keeps locks and statements in "
+    "its sessions; expected the server itself, or a pool in session mode"
+)
+
 _KINDS: dict[str, tuple[type[DulyError], str]] = {
     "53100": (StoreFull, "the disk of the database server is full"),
     "25006": (StoreReadOnly, "the database only reads: it is a replica, or set read-only"),
@@ -33,6 +38,8 @@ _KINDS: dict[str, tuple[type[DulyError], str]] = {
     "3F000": (StoreMismatch, "the schema is missing; run `duly db migrate`"),
     "42P01": (StoreMismatch, "tables are missing; run `duly db migrate`"),
     "42703": (StoreMismatch, "columns are missing; run `duly db migrate`"),
+    "26000": (StoreRefused, SHARED_SESSIONS),
+    "42P05": (StoreRefused, SHARED_SESSIONS),
     "55P03": (StoreUnavailable, "a row was locked for too long by another transaction"),
     "57014": (StoreUnavailable, "a statement took too long and was cancelled"),
 }

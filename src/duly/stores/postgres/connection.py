@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 from asyncpg.transaction import Transaction
 
-from duly.errors import InvalidValue, StoreUnavailable
-from duly.stores.postgres.border import BROKEN, border
+from duly.errors import InvalidValue, StoreRefused, StoreUnavailable
+from duly.stores.postgres.border import BROKEN, SHARED_SESSIONS, border
 
 SETTINGS = {
     "application_name": "duly",
@@ -40,6 +40,8 @@ COMMAND_S = 20
 """How long an answer is waited for: well below the deadline of a loop's turn, so that a line that
 fell silent is a store that is away, and no failure of the loop that met it."""
 
+SESSION = "select pg_backend_pid()"
+
 ROLLBACK_S = 2
 """How long a rollback is waited for, before the line is ended and the server left to do it."""
 
@@ -47,7 +49,11 @@ _SCHEMES = ("postgresql", "postgres")
 
 
 class Address:
-    """Where the store is: the URL for the driver, the schema, and the name for people."""
+    """Where the store is: the URL for the driver, the schema, and the name for people.
+
+    A pooler that passes no settings at the start of a connection is noticed at the first one, and
+    given them in a statement from then on; one that lends a session for a transaction is refused.
+    """
 
     def __init__(self, url: str, schema: str) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", schema):
@@ -63,18 +69,74 @@ class Address:
         self.schema = schema
         self.name = _without_secrets(self.url)
         self.channel = f"duly_{schema}"
+        self._pooled: bool | None = None  # whether settings go by a statement; None: not known yet
 
     async def connect(self, *, command_s: float = COMMAND_S, **settings: str) -> asyncpg.Connection:
         """Open a connection with the house's settings; raises errors of Duly."""
+        wanted = SETTINGS | {"search_path": self.schema} | settings
         with border(self.name):
-            return await asyncpg.connect(
-                self.url,
-                timeout=CONNECT_S,
-                command_timeout=command_s,
-                max_cached_statement_lifetime=0,
-                statement_cache_size=200,
-                server_settings=SETTINGS | {"search_path": self.schema} | settings,
-            )
+            if not self._pooled and (conn := await self._straight(command_s, wanted)) is not None:
+                return conn
+            return await self._behind_a_pooler(command_s, wanted)
+
+    async def _straight(
+        self, command_s: float, settings: Mapping[str, str]
+    ) -> asyncpg.Connection | None:
+        """Open a connection that begins with the settings; None if something does not pass them."""
+        try:
+            conn = await self._open(command_s, settings)
+        except asyncpg.ProtocolViolationError as error:
+            if "startup parameter" not in str(error):
+                raise
+            return None
+        if self._pooled is None:
+            try:
+                if await conn.fetchval("show plan_cache_mode") != settings["plan_cache_mode"]:
+                    conn.terminate()
+                    return None
+            except BaseException:
+                conn.terminate()
+                raise
+            self._pooled = False
+        return conn
+
+    async def _open(self, command_s: float, settings: Mapping[str, str]) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self.url,
+            timeout=CONNECT_S,
+            command_timeout=command_s,
+            max_cached_statement_lifetime=0,
+            statement_cache_size=200,
+            server_settings=dict(settings),
+        )
+
+    async def _behind_a_pooler(
+        self, command_s: float, settings: Mapping[str, str]
+    ) -> asyncpg.Connection:
+        """Open a connection, and make the settings in it; all of them are names and plain words."""
+        conn = await self._open(command_s, {})
+        try:
+            if not self._pooled:
+                await self._must_keep_its_session(conn)
+            await conn.execute("; ".join(f"set {name} to '{s}'" for name, s in settings.items()))
+        except BaseException:
+            conn.terminate()
+            raise
+        self._pooled = True
+        return conn
+
+    async def _must_keep_its_session(self, conn: asyncpg.Connection) -> None:
+        """Refuse a pooler whose connections share sessions: one is asked while another is busy."""
+        before = await conn.fetchval(SESSION)
+        other = await self._open(COMMAND_S, {})
+        try:
+            async with transaction(other):
+                theirs = await other.fetchval(SESSION)
+                after = await conn.fetchval(SESSION)
+        finally:
+            other.terminate()
+        if theirs == before or after != before:
+            raise StoreRefused(f"the store {self.name} refused: {SHARED_SESSIONS}")
 
 
 @asynccontextmanager
