@@ -206,7 +206,9 @@ class Store(Lasting, Breaking, Telling, Feeding, Access, Protocol):
         Rows this boot holds that are neither in `held` nor of a claim in `pending` (claims
         whose answer is still awaited) are released: their claim's answer was lost. What is
         released is named by (run, epoch) as it was compared, so that a release which lands
-        late cannot touch what was claimed since.
+        late cannot touch what was claimed since. Nor does a renewal that is carried out after
+        its sender gave up: `held` does not know what was claimed meanwhile. So the comparison is
+        made where the answer arrives, never by a statement that may land late.
         """
         ...
 
