@@ -214,10 +214,102 @@ def test_an_unanswered_probe_is_neither_and_another_may_probe() -> None:
     permission, lease, _ = target.ask()
     assert permission is Permission.PROBE
     assert target.row is not None and (target.row.openings, target.row.probes) == (1, 1)
-    target.tell(Came.GOOD, lease=lost)
+    target.tell(Came.NEITHER, lease=lost)
     assert target.state() is BreakerState.HALF_OPEN, "its lease is another's"
     target.tell(Came.GOOD, lease=lease)
     assert target.state() is BreakerState.CLOSED
+
+
+def test_leases_grow_while_nobody_answers() -> None:
+    target, lengths = Target().open(), []
+    for _ in range(4):
+        target.probe()
+        lengths.append(target.ask()[2] / S)
+    assert lengths == [30, 60, 120, 120]
+    target.now += 120 * S
+    target.tell(Came.BROKEN, lease=target.probe())
+    target.probe()
+    assert target.ask()[2] == 30 * S, "it answered: the next is no slower than any"
+
+
+# what became of a probe and, since, of the breaker; what the first says late; how it stands then
+BELATED = [
+    ("lost", Came.GOOD, "closed"),
+    ("lost", Came.BROKEN, "open"),
+    ("lost", Came.NEITHER, "half_open"),
+    ("lost, failed, lost", Came.GOOD, "half_open"),
+    ("lost, forced, probed", Came.GOOD, "half_open"),
+    ("lost, closed, opened, lost", Came.GOOD, "half_open"),
+]
+
+
+@pytest.mark.parametrize(("story", "came", "state"), BELATED)
+def test_a_slow_probe_is_heard_unless_the_target_failed_since(
+    story: str, came: Came, state: str
+) -> None:
+    target = Target().open()
+    first = lease = target.probe()
+    for step in story.split(", "):
+        match step:
+            case "lost":
+                target.now += 4 * target.policy.probe_deadline
+                lease = target.probe()
+            case "failed":
+                target.tell(Came.BROKEN, lease=lease)
+                lease = target.probe()
+            case "forced":
+                target.move(BreakerVerb.FORCE_OPEN)
+            case "probed":
+                target.move(BreakerVerb.PROBE)
+                target.probe()
+            case "closed":
+                target.tell(Came.GOOD, lease=lease)
+            case _:
+                lease = target.open().probe()
+    target.tell(came, lease=first, took=timedelta(0))
+    assert target.state() == state
+
+
+@pytest.mark.parametrize(("told", "most", "calls"), [(True, 1, 1), (False, 2, 2)])
+def test_a_target_that_is_slow_and_well_closes_it(told: bool, most: int, calls: int) -> None:
+    """One asks each second; the target answers well, after a minute each time."""
+    slow = Breaker("b").lasting(60 * S) if told else Breaker("b")
+    target = Target(slow.policy).open()
+    under_way: dict[int, datetime] = {}
+    called = 0
+    while target.state() is not BreakerState.CLOSED:
+        assert target.now < T0 + timedelta(minutes=5)
+        target.now += S
+        for lease in [one for one, until in under_way.items() if until <= target.now]:
+            del under_way[lease]
+            target.tell(Came.GOOD, lease=lease, took=60 * S)
+        permission, lease, _ = target.ask()
+        if permission is Permission.PROBE:
+            under_way[lease], called = target.now + 60 * S, called + 1
+        assert len(under_way) <= most
+    assert called == calls
+
+
+def test_success_of_slow_probes_is_counted_once_each() -> None:
+    target = Target(msgspec.structs.replace(PLAIN, closes_after=2)).open()
+    slow = target.probe()
+    target.now += target.policy.probe_deadline
+    lease = target.probe()
+    for _ in range(2):
+        target.tell(Came.GOOD, lease=slow)
+    assert target.state() is BreakerState.HALF_OPEN
+    assert target.row is not None and target.row.probe == UUID(int=lease), "it is under way still"
+    target.tell(Came.GOOD, lease=lease)
+    assert target.state() is BreakerState.CLOSED
+
+
+LASTING = [("30s", 5, 30), ("30s", 60, 70), ("2m", 60, 120), ("30s", 86_400, 3_610)]
+
+
+@pytest.mark.parametrize(("said", "call_s", "lease_s"), LASTING)
+def test_a_probe_may_take_as_long_as_its_call(said: str, call_s: int, lease_s: int) -> None:
+    found = Breaker("b", probe_deadline=said).lasting(call_s * S)
+    assert found.policy.probe_deadline == lease_s * S
 
 
 def test_a_late_answer_counts_while_nobody_else_probes() -> None:
@@ -451,8 +543,8 @@ class Callers(RuleBasedStateMachine):
             assert row.pause <= target.policy.slowest
             least = max(row.pause * (1 - target.policy.jitter), rest or timedelta(0))
             assert target.rest >= least - timedelta(microseconds=1)
-        if lease in self.probing and target.state() is not BreakerState.HALF_OPEN:
-            self.probing.clear()
+        if before is BreakerState.HALF_OPEN and target.state() is not before:
+            self.probing.clear()  # whoever of them said so, the lease is nobody's now
 
     @rule(calls=st.integers(2, 4))
     def stampede(self, calls: int) -> None:

@@ -110,6 +110,12 @@ def test_a_timer_says_whose_breaker_it_has_and_a_tenants_is_no_others(
     assert (found.name, found.threshold, found.fixed) == (name, threshold, True)
 
 
+@pytest.mark.parametrize(("deadline", "lease_s"), [("5s", 30), ("30s", 40), ("1h", 3610)])
+def test_the_probe_of_a_timer_may_take_as_long_as_its_call(deadline: str, lease_s: int) -> None:
+    found = breaker_of(check_call({"url": URL, "deadline": deadline}), Breaker(fixed=True))
+    assert found.policy.probe_deadline.total_seconds() == lease_s
+
+
 def test_breakers_of_long_names_stay_apart_and_are_names() -> None:
     tenant, host = "t" * 63, ".".join(["h" * 60] * 4)
     calls = [

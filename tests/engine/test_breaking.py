@@ -124,6 +124,27 @@ async def test_a_task_that_ran_out_of_time_counts_against_its_target() -> None:
         assert (row.failures, row.fault) == (1, "timed_out")
 
 
+@pytest.mark.parametrize(("timeout", "lease_s"), [(None, 30), ("5m", 310)])
+async def test_a_probe_may_take_as_long_as_its_task(timeout: str | None, lease_s: int) -> None:
+    target = Target()
+    app, pay = calling(target, timeout=timeout, retries=0)
+    target.error = TimeoutError("slow")
+    async with turned(app) as hand:
+        for _ in range(2):
+            await pay.enqueue()
+        await hand.tick("1s")
+        leases: list[timedelta] = []
+
+        def called() -> None:
+            row = hand.store.t.breakers["bank"]  # type: ignore[attr-defined]
+            leases.append(row.probe_until - hand.now)
+
+        target.call = called  # type: ignore[method-assign]
+        await pay.enqueue()
+        await hand.tick("1m")
+        assert leases == [timedelta(seconds=lease_s)]
+
+
 async def test_an_effect_of_which_nobody_knows_counts_against_its_target() -> None:
     app = Duly("memory://")
 

@@ -67,7 +67,7 @@ class BreakerRules(RuleBasedStateMachine):
         boot=boots,
         what=st.sampled_from(["ask", "tell", "tell", "move"]),
         wanted=st.lists(told, min_size=1, max_size=4),
-        lease=st.sampled_from(["own", "own", "none", "foreign"]),
+        lease=st.sampled_from(["own", "own", "lost", "none", "foreign"]),
         verb=st.sampled_from(sorted(BreakerVerb)),
         tick=drawn.ticks,
         resend=again,
@@ -101,6 +101,8 @@ class BreakerRules(RuleBasedStateMachine):
         row = self.model.t.breakers.get(name)
         if whose == "own" and row is not None:
             return row.probe
+        if whose == "lost" and row is not None and row.unanswered:
+            return row.unanswered[0]
         return self.new_id() if whose == "foreign" else None
 
     @rule(name=names, pick=st.integers(0, 9), then=st.sampled_from(["sweep", "resume", None]))

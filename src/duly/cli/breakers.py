@@ -37,7 +37,7 @@ _COLUMNS = {
     "BY": "by",
     "WHY": "why",
 }
-_INNER = ("name", "marks", "probe", "probe_boot", "successes")
+_INNER = ("name", "marks", "probe", "probe_boot", "unanswered", "successes")
 
 
 @click.group()

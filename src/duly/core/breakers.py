@@ -32,6 +32,12 @@ OPEN = "breaker.open"
 SHOWN = 300
 """Characters of an error that a breaker keeps."""
 
+PROBE_MARGIN = timedelta(seconds=10)
+"""How much longer a probe's lease is than the call may take, so that its answer can be told."""
+
+LONGEST_LEASE = timedelta(hours=1)
+"""How long a call is believed to be on its way at most: its process may have died of it."""
+
 HELD = timedelta(hours=1)
 """How long a call is told to wait at a breaker that a person holds open: nobody knows better."""
 
@@ -126,7 +132,8 @@ class Breaker(msgspec.Struct, frozen=True):
     each error, and says whether it counts; without it, what says that the target is broken does
     (connections, timeouts, TLS, 5xx, busy), and with `fixed` also any status that was not expected.
     On a task, `of` is asked with each run's arguments, by name, and says which breaker that run
-    has: one for each host, or tenant, that is called. Raises `InvalidValue` when it is made of what
+    has: one for each host, or tenant, that is called. A probe may take `probe_deadline`, or the
+    task's `timeout` where that is longer, an hour at most. Raises `InvalidValue` when it is made of what
     cannot be right.
     """
 
@@ -157,6 +164,13 @@ class Breaker(msgspec.Struct, frozen=True):
     def policy(self) -> BreakerPolicy:
         """The policy, with every length as a `timedelta`."""
         return _policy_of(self)
+
+    def lasting(self, longest: timedelta) -> Breaker:
+        """Return it for calls that may take so long: no probe loses its lease on its way."""
+        deadline = min(longest, LONGEST_LEASE) + PROBE_MARGIN
+        if self.policy.probe_deadline >= deadline:
+            return self
+        return msgspec.structs.replace(self, probe_deadline=deadline)
 
     def blames(self, error: BaseException, fault: Fault) -> bool:
         """Whether an error counts as a failure of the target."""
@@ -245,6 +259,7 @@ class BreakerRow(msgspec.Struct, frozen=True, kw_only=True):
     probe: UUID | None = None  # the lease of the probe that is under way
     probe_boot: UUID | None = None
     probe_until: datetime | None = None
+    unanswered: tuple[UUID, ...] = ()  # leases that ended without a word since it last failed
     by: str = ""
     why: str = ""
 

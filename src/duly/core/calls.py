@@ -257,6 +257,7 @@ def breaker_of(call: HttpCall, own: Breaker) -> Breaker:
 
     What tenants share is theirs: its name begins with theirs, and nobody else's call has it.
     """
+    own = own.lasting(timedelta(seconds=call.deadline_s))
     if call.threshold:
         own = msgspec.structs.replace(own, threshold=call.threshold)
     if not call.breaker:

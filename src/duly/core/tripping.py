@@ -4,12 +4,15 @@
                       ▲                  │
                       └──────reopen──────┘      longer each time, up to a bound
 
-* At most one probe at a time: the row holds its lease, and only the holder of that lease moves the
-  row on. Calls that were under way when it opened change nothing any more, whatever they say; nor
-  do those that began before it closed.
+* At most one probe at a time: the row holds its lease, and only who was lent one moves the row on.
+  Calls that were under way when it opened change nothing any more, whatever they say; nor do those
+  that began before it closed.
 * A probe that is not answered by its deadline counts as neither. A process that died says nothing
   of the target, and what died may have been the cause of nothing: the lease ends, and the next who
-  asks probes. It cannot become a storm: each lease lasts a deadline.
+  asks probes. It cannot become a storm: each lease lasts a deadline, and the next ones twice and
+  four times as long, because the call may be slow rather than dead.
+* A slow probe whose lease ended is heard all the same: the row remembers such leases since it was
+  last seen to fail, so no clock has to say that its call began after that. A failure ends them.
 * A probe that ended without a word on the target (our own bug, a stop) reopens the breaker for a
   pause as long as the last: otherwise a bug would probe without end.
 * `Retry-After` is obeyed: no probe before it, however short the pause would be.
@@ -59,6 +62,12 @@ CALM = 10
 US = "duly"
 """Who changed it, where no person did."""
 
+MOST_UNANSWERED = 32
+"""Leases that ended without a word and are remembered, the latest."""
+
+PATIENCE = 4
+"""How many times as long as asked for a lease is at most, after others that nobody answered."""
+
 WAITS = "breaker:"
 """How the reason of a run begins that waits for a breaker; the name follows."""
 
@@ -103,12 +112,14 @@ def on_ask(row: BreakerRow | None, ask: Ask, boot: UUID, now: datetime) -> tuple
 
 def _lend(row: BreakerRow, ask: Ask, boot: UUID, now: datetime) -> tuple[Permit, Decided]:
     lost = row.probe is not None
+    gone = row.unanswered if row.probe is None else (*row.unanswered, row.probe)
     after = msgspec.structs.replace(
         row,
         state=advance(BREAKER_MOVES, row.state, BreakerVerb.PROBE),
         probe=ask.lease,
         probe_boot=boot,
-        probe_until=now + ask.deadline,
+        probe_until=now + ask.deadline * min(2 ** len(gone), PATIENCE),
+        unanswered=gone[-MOST_UNANSWERED:],
         probes=row.probes + lost,
         changed_at=now,
     )
@@ -125,8 +136,11 @@ def on_report(row: BreakerRow | None, report: Report, now: datetime) -> Decided:
     """Count what came of a call."""
     if row is None or row.state is BreakerState.CLOSED:
         return _counted(row, report, now)
-    if row.state is BreakerState.HALF_OPEN and row.probe is not None and row.probe == report.lease:
-        return _probed(row, report, now)
+    if row.state is BreakerState.HALF_OPEN and report.lease is not None:
+        if report.lease == row.probe:
+            return _probed(row, report, now)
+        if report.lease in row.unanswered and report.came is not Came.NEITHER:
+            return _probed(row, report, now)  # a slow one: no lease says that it knows less
     return _in_vain(row, report, now)
 
 
@@ -171,6 +185,7 @@ def _trip(row: BreakerRow, report: Report, now: datetime) -> Decided:
         state=advance(BREAKER_MOVES, row.state, BreakerVerb.TRIP),
         opened_at=now,
         probes=0,
+        unanswered=(),
         by=US,
         why=why,
     )
@@ -183,7 +198,11 @@ def _probed(row: BreakerRow, report: Report, now: datetime) -> Decided:
         return _reopen(row, report, now)
     successes = row.successes + 1
     if successes < report.policy.closes_after:
-        after = msgspec.structs.replace(row, successes=successes, changed_at=now, **_UNHELD)
+        held = {} if report.lease != row.probe else _UNHELD
+        left = tuple(one for one in row.unanswered if one != report.lease)
+        after = msgspec.structs.replace(
+            row, successes=successes, unanswered=left, changed_at=now, **held
+        )
         return Decided(row=after, write=True, rouse=True)
     why = "its probe succeeded" if successes == 1 else f"{successes} probes succeeded"
     return _closed(row, BreakerVerb.CLOSE, now, US, why)
@@ -201,6 +220,7 @@ def _reopen(row: BreakerRow, report: Report, now: datetime) -> Decided:
         after,
         state=advance(BREAKER_MOVES, row.state, BreakerVerb.REOPEN),
         probes=row.probes + 1,
+        unanswered=() if broken else row.unanswered,
         **blame,
     )
     return Decided(
@@ -279,6 +299,7 @@ def _force_open(row: BreakerRow, by: str, why: str, now: datetime) -> Decided:
         opened_at=row.opened_at or now,
         probe_at=None,
         successes=0,
+        unanswered=(),
         by=by,
         why=why,
         changed_at=now,
@@ -304,6 +325,7 @@ def _closed(row: BreakerRow, verb: BreakerVerb, now: datetime, by: str, why: str
         openings=row.openings if probed else 0,
         probes=0,
         successes=0,
+        unanswered=(),
         pause=row.pause if probed else _NOTHING,
         probe_at=None,
         by=by,

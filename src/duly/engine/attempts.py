@@ -226,6 +226,8 @@ class Attempts:
         breaker = breaker_for(task.breaker, claimed.task, claimed.schedule, arguments)
         if breaker is None or self._gate is None:
             return contextlib.nullcontext()
+        if task.timeout is not None:
+            breaker = breaker.lasting(task.timeout)
         return self._gate.guard(
             breaker, claimed.task, lambda: holding.blame, schedule=claimed.schedule
         )

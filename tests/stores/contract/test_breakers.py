@@ -159,6 +159,20 @@ async def test_the_lease_of_a_probe_that_died_ends(world: World) -> None:
     assert permit.permission is Permission.PROBE
 
 
+async def test_a_slow_probe_is_heard_although_its_lease_ended(world: World) -> None:
+    await opened(world)
+    world.turn(PAUSE)
+    slow, after = world.new_id(), world.new_id()
+    await ask(world, lease=slow)
+    world.turn(PAUSE)
+    await ask(world, lease=after)
+    await tell(world, broken(came=Came.GOOD, lease=slow))
+    assert (await row(world)).state is BreakerState.CLOSED
+    await tell(world, broken(lease=after))
+    assert (await row(world)).failures == 1
+    assert await verbs(world) == ["trip", "probe", "probe", "close"]
+
+
 async def test_an_incident_lasts_from_the_opening_to_the_closing(world: World) -> None:
     await opened(world)
     for _ in range(3):
