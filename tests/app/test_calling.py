@@ -20,7 +20,7 @@ from duly.core.breakers import BreakerFilter
 from duly.core.effects import EffectFilter
 from duly.core.health import Health
 from duly.core.runs import Answer, RunView
-from duly.core.states import EffectState, RunState
+from duly.core.states import BreakerState, BreakerVerb, EffectState, RunState
 from duly.core.timers import read_timer
 from duly.outbound.signing import Secret, verify
 from duly.testing import turned
@@ -311,6 +311,58 @@ async def test_a_target_may_say_that_it_failed() -> None:
         await it.hand.run_due()
         view = await it.view(run)
         assert view.state is RunState.FAILED and "failed: disk full" in (view.error or "")
+
+
+STAYS, SAID = "silent", {"succeeded": RunState.SUCCEEDED, "failed": RunState.FAILED}
+
+
+@pytest.mark.parametrize("beat", [None, "2m"])
+@pytest.mark.parametrize("said", ["succeeded", "failed", STAYS])
+async def test_a_probe_that_has_started_is_one_until_its_target_says_more(
+    said: str, beat: str | None
+) -> None:
+    async with scene(500, 202) as it:
+        probe = await it.timer(completion="20m", threshold=1, heartbeat=beat)
+        await it.hand.tick("2m")
+        assert (await it.view(probe)).reason is not None and len(it.peer.requests) == 2
+        other = await it.hand.client.test_timer("t", by="ann")
+        for _ in range(9):
+            if beat is not None:
+                await it.hand.client.beat_call(probe, it.token())
+            await it.hand.tick("1m50s")
+        assert (await it.view(other)).reason == "breaker:schedule:t"
+        assert len(it.peer.requests) == 2, "no other piece of work was started meanwhile"
+        [row] = await it.hand.store.breakers(BreakerFilter(broken=True))
+        assert (row.state, row.openings, row.probes) == (BreakerState.HALF_OPEN, 1, 0)
+        if said is STAYS:
+            await it.hand.tick("3m")
+        else:
+            await it.hand.client.complete_call(probe, it.token(), said)
+            await it.hand.run_due()
+        assert (await it.view(probe)).state is SAID.get(said, RunState.FAILED)
+        [row] = await it.hand.store.breakers(BreakerFilter())
+        if said == "succeeded":
+            assert (row.state, row.why) == (BreakerState.CLOSED, "its probe succeeded")
+            result = (await it.view(probe)).result
+            assert result is not None and "probe" not in msgspec.json.decode(result)
+        else:
+            assert row.state is not BreakerState.CLOSED and row.openings == 2
+        await it.hand.tick("5m")
+        assert len(it.peer.requests) == 3, "whoever waited calls, as the probe if it has to"
+
+
+@pytest.mark.parametrize("said", sorted(SAID))
+async def test_a_run_whose_call_was_answered_passes_a_breaker_that_opened_since(said: str) -> None:
+    async with scene(202) as it:
+        run = await waiting(it)
+        name, words = "schedule:t", {"by": "ann", "why": "they migrate"}
+        await it.hand.client.move_breaker(name, BreakerVerb.FORCE_OPEN, **words)
+        await it.hand.tick("1m")
+        await it.hand.client.complete_call(run, it.token(), said)
+        await it.hand.run_due()
+        assert (await it.view(run)).state is SAID[said]
+        [row] = await it.hand.store.breakers(BreakerFilter(broken=True))
+        assert row.forced and len(it.peer.requests) == 1
 
 
 async def test_only_the_token_that_went_along_completes_a_call() -> None:

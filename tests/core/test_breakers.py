@@ -91,11 +91,16 @@ class Target:
     def probe(self) -> int:
         """Wait until a probe is due, and take it; return its lease."""
         permission, lease, rest = self.ask()
-        if permission is Permission.REFUSED:
+        while permission is Permission.REFUSED:
             self.now += rest
-            permission, lease, _ = self.ask()
+            permission, lease, rest = self.ask()
         assert permission is Permission.PROBE
         return lease
+
+    @property
+    def lease(self) -> timedelta:
+        assert self.row is not None and self.row.probe_until is not None
+        return self.row.probe_until - self.now
 
     @property
     def rest(self) -> timedelta:
@@ -224,12 +229,12 @@ def test_leases_grow_while_nobody_answers() -> None:
     target, lengths = Target().open(), []
     for _ in range(4):
         target.probe()
-        lengths.append(target.ask()[2] / S)
+        lengths.append(target.lease / S)
     assert lengths == [30, 60, 120, 120]
     target.now += 120 * S
     target.tell(Came.BROKEN, lease=target.probe())
     target.probe()
-    assert target.ask()[2] == 30 * S, "it answered: the next is no slower than any"
+    assert target.lease == 30 * S, "it answered: the next is no slower than any"
 
 
 # what became of a probe and, since, of the breaker; what the first says late; how it stands then
@@ -268,6 +273,30 @@ def test_a_slow_probe_is_heard_unless_the_target_failed_since(
                 lease = target.open().probe()
     target.tell(came, lease=first, took=timedelta(0))
     assert target.state() == state
+
+
+def test_who_waits_for_a_long_probe_looks_now_and_then() -> None:
+    target = Target(msgspec.structs.replace(PLAIN, probe_deadline=3600 * S)).open()
+    target.probe()
+    assert target.ask()[::2] == (Permission.REFUSED, 30 * S)
+    target.now += 3590 * S
+    assert target.ask()[::2] == (Permission.REFUSED, 10 * S)
+
+
+def test_a_probe_that_has_started_is_waited_for() -> None:
+    target = Target().open()
+    lease = target.probe()
+    target.tell(Came.STARTED, lease=lease, lasts=600 * S)
+    assert (target.state(), target.lease) == (BreakerState.HALF_OPEN, 600 * S)
+    target.tell(Came.STARTED, lease=lease, lasts=60 * S)
+    assert target.lease == 600 * S, "it is never cut short"
+    target.tell(Came.STARTED, lease=99, lasts=900 * S)
+    assert target.lease == 600 * S, "nobody else prolongs it"
+    target.now += 500 * S
+    target.tell(Came.GOOD, lease=lease)
+    assert target.state() is BreakerState.CLOSED
+    target.tell(Came.STARTED, lease=lease, lasts=600 * S)
+    assert target.state() is BreakerState.CLOSED
 
 
 @pytest.mark.parametrize(("told", "most", "calls"), [(True, 1, 1), (False, 2, 2)])

@@ -34,7 +34,8 @@ names = st.sampled_from(NAMES)
 told = st.fixed_dictionaries(
     {
         "breaker": names,
-        "came": st.sampled_from([Came.BROKEN, Came.BROKEN, Came.GOOD, Came.NEITHER]),
+        "came": st.sampled_from([Came.BROKEN, Came.BROKEN, *Came]),
+        "lasts": st.sampled_from([timedelta(0), 40 * SECOND]),
         "policy": st.sampled_from(POLICIES),
         "took": st.sampled_from([timedelta(0), timedelta(0), 9 * SECOND]),
         "draw": st.sampled_from([0.0, 0.5]),

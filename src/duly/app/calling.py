@@ -6,6 +6,10 @@ is answered with 202 has only started: where `completion` is asked for, the run 
 slot until the target says that it is done, with a token that went along in a header; else 202 is
 a success only if it is expected.
 
+The breaker is asked by the call, not before the run: one whose call was answered already passes,
+whatever its breaker says, because it only waits. Where that call was a probe, it stays one until
+the target says what came of it, or is silent for too long.
+
 Guarantees: secrets are looked up right before the first byte, and are kept nowhere; every answer
 is told as an event and as the run's progress. The driver is imported by the first call.
 """
@@ -25,7 +29,7 @@ import msgspec
 from duly import events
 from duly.app.tasks import DeclaredTask
 from duly.core.answers import shown_answer
-from duly.core.breakers import Breaker
+from duly.core.breakers import Breaker, breaker_for
 from duly.core.calls import (
     COMPLETION_HEADERS,
     STARTED,
@@ -41,6 +45,7 @@ from duly.core.faults import FAULTS, Fault, counts, said_of
 from duly.core.steps import MOST_WORDS, of_call, token_step
 from duly.core.zones import zone
 from duly.engine import Context
+from duly.engine.breaking import Passage
 from duly.engine.clock import draw_secret
 from duly.errors import InvalidValue, NotPerformed
 from duly.outbound.base import CallFailed, OutcomeUnknown, Unsendable
@@ -52,7 +57,9 @@ if TYPE_CHECKING:
     from duly.outbound.signing import Signer
 
 EFFECT = "http"
-ANSWERED = "answered"
+ANSWERED, PROBE = "answered", "probe"
+"""The step that keeps an answer, and the key in it of the lease under which its call was made."""
+
 MOMENT_S = 0.01
 """Less time than this left is none: two reckonings of one instant may differ by so much."""
 
@@ -78,7 +85,9 @@ def carry_calls(app: Duly, **options: Any) -> DeclaredTask:
         return breaker_of(arguments["call"], own)
 
     options.setdefault("breaker", msgspec.structs.replace(own, of=breaker))
-    return app.task(name=TASK, **options)(http)
+    declared = app.task(name=TASK, **options)(http)
+    app.tasks[TASK] = declared.spec = msgspec.structs.replace(declared.spec, asks_itself=True)
+    return declared
 
 
 class _Request(NamedTuple):
@@ -97,6 +106,12 @@ class _Caller:
     def __init__(self, app: Duly) -> None:
         self.app = app
         self._http: Http | None = None
+
+    def breaker(self, call: HttpCall, schedule: str | None) -> Breaker | None:
+        """Return the breaker before a call, with a probe that lasts as long as it may take."""
+        declared = self.app.tasks[TASK].breaker
+        found = breaker_for(declared, TASK, schedule, {"call": call})
+        return None if found is None else found.lasting(timedelta(seconds=call.deadline_s))
 
     @property
     def http(self) -> Http:
@@ -172,10 +187,16 @@ class _Made:
 
     def __init__(self, caller: _Caller, ctx: Context, call: HttpCall) -> None:
         self._caller, self._ctx, self._call = caller, ctx, call
+        self._breaker = caller.breaker(call, ctx.schedule)
+        self._passage: Passage | None = None
 
     async def outcome(self) -> dict[str, Any]:
-        """Return what the target answered, once it is done; raise what went wrong."""
+        """Return what the target answered, once it is done; raise what went wrong.
+
+        Raises `BreakerOpen` before anything is sent, where its target is broken.
+        """
         if self._call.completion_s is None:
+            await self._enter()
             answer = await self._answer(None)
         else:
             answer = await self._answer_once()
@@ -196,13 +217,33 @@ class _Made:
         ctx = self._ctx
         known, answer = await ctx.work.recall_step(ANSWERED, _remembered)
         if known:
-            return dict(answer)
+            return await self._go_on(dict(answer))
+        await self._enter()
         token = draw_secret().hex()
         # Its hash is kept before it goes out: whoever is called may answer at once.
         digest = sha256(token.encode()).hexdigest()
         await ctx.step(token_step(ctx.attempt), lambda: digest)
         answer = await self._answer(token)
-        return await ctx.step(ANSWERED, lambda: answer)
+        lease = None if self._passage is None else self._passage.lease
+        kept = answer if lease is None else answer | {PROBE: str(lease)}
+        answer = dict(await ctx.step(ANSWERED, lambda: kept))
+        answer.pop(PROBE, None)
+        return answer
+
+    async def _enter(self) -> None:
+        """Ask the breaker; raises `BreakerOpen`."""
+        if self._breaker is not None:
+            self._passage = await self._caller.app.gate.enter(self._breaker)
+            self._ctx.work.passes(self._passage)
+
+    async def _go_on(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return what was answered to an earlier attempt, and take over its passage."""
+        lease = answer.pop(PROBE, None)
+        if self._breaker is not None:
+            age_s, known = await self._age(), None if lease is None else UUID(lease)
+            self._passage = self._caller.app.gate.again(self._breaker, known, age_s)
+            self._ctx.work.passes(self._passage)
+        return answer
 
     async def _answer(self, token: str | None) -> dict[str, Any]:
         ctx, call = self._ctx, self._call
@@ -282,7 +323,7 @@ class _Made:
             left_s = await self._left(within_s)
             limit_s = left_s if beat_s is None else min(beat_s, left_s)
             try:
-                said = await self._ctx.wait_for(of_call(self._ctx.run_id, count), timeout=limit_s)
+                said = await self._word(count, limit_s)
             except TimeoutError:
                 if beat_s is None or left_s < MOMENT_S:  # this attempt began when time was up
                     break
@@ -291,14 +332,31 @@ class _Made:
                 return said
         return f"and was not said to be done within {_told(within_s)}"
 
+    async def _word(self, count: int, limit_s: float) -> Any:
+        """Wait for the target's next word. A suspension meanwhile says nothing of the target."""
+        if self._passage is not None:
+            await self._caller.app.gate.started(self._passage, limit_s)
+        self._ctx.work.passes(None)
+        try:
+            said = await self._ctx.wait_for(of_call(self._ctx.run_id, count), timeout=limit_s)
+        except Exception:
+            self._ctx.work.passes(self._passage)
+            raise
+        self._ctx.work.passes(self._passage)
+        return said
+
     async def _left(self, within_s: float) -> float:
-        """Return how much of the time is left, since the answer was kept, by the store's clock."""
+        """Return how much of the time is left."""
+        return max(0.0, within_s - await self._age())
+
+    async def _age(self) -> float:
+        """Return how long ago the answer was kept, by the store's clock."""
         work = self._ctx.work
         step = await work.journal.recall(ANSWERED)
         if step is None or step.at is None:
-            return within_s  # it was kept a moment ago
+            return 0.0  # it was kept a moment ago
         now = await work.services.asked(work.services.store.clock)
-        return max(0.0, within_s - (now - step.at).total_seconds())
+        return max(0.0, (now - step.at).total_seconds())
 
     # --- telling ------------------------------------------------------------------------------
 

@@ -310,8 +310,9 @@ class Duly:
 
         Raises `BreakerOpen` before the call while the target is broken; an error that says so is
         counted, for the whole fleet. A name stands for what a task declared under it, else for a
-        `Breaker` of the defaults. A call that may take longer than the breaker's `probe_deadline` (30 s)
-        says so there: else another one probes beside it. On a thread that is no task's the application must be open.
+        `Breaker` of the defaults: where a call may take longer than its `probe_deadline`, 30 s, say
+        so there, else another probes beside it. On a thread that is no task's the application must
+        be open.
         """
         if isinstance(breaker, str):
             known = (one.breaker for one in self.tasks.values() if one.breaker is not None)

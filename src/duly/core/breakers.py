@@ -133,8 +133,8 @@ class Breaker(msgspec.Struct, frozen=True):
     (connections, timeouts, TLS, 5xx, busy), and with `fixed` also any status that was not expected.
     On a task, `of` is asked with each run's arguments, by name, and says which breaker that run
     has: one for each host, or tenant, that is called. A probe may take `probe_deadline`, or the
-    task's `timeout` where that is longer, an hour at most. Raises `InvalidValue` when it is made of what
-    cannot be right.
+    task's `timeout` where that is longer, an hour at most. Raises `InvalidValue` when it is made of
+    what cannot be right.
     """
 
     name: str = ""  # empty on a task: that of the task
@@ -317,11 +317,15 @@ class Came(StrEnum):
 
     GOOD = "good"
     BROKEN = "broken"
+    STARTED = "started"  # it was taken on, and what comes of it is told later
     NEITHER = "neither"  # it says nothing of the target: our own bug, or it was called off
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one call. `took` is how long ago it was begun, by the caller's own clock."""
+    """What came of one call. `took` is how long ago it was begun, by the caller's own clock.
+
+    `lasts` is for one that has only started: how long its probe is waited for from now on.
+    """
 
     breaker: str
     came: Came
@@ -335,6 +339,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str = ""
     owner: str = ""
     retry_after: timedelta | None = None
+    lasts: timedelta = _NOTHING
 
 
 class Heard(msgspec.Struct, frozen=True):

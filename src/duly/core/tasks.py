@@ -38,6 +38,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     expires_after: timedelta | None = None
     expect: Expect | None = None
     breaker: Breaker | None = None
+    asks_itself: bool = False  # its code asks the breaker, once it knows that it will call
     logs: Keeping | None = None  # None: as the instance is set
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:

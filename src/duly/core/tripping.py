@@ -13,6 +13,8 @@
   four times as long, because the call may be slow rather than dead.
 * A slow probe whose lease ended is heard all the same: the row remembers such leases since it was
   last seen to fail, so no clock has to say that its call began after that. A failure ends them.
+* A probe that was taken on (202) and ends later keeps its lease until it is said to be done, or has
+  been silent for too long: no other may start another piece of the same work meanwhile.
 * A probe that ended without a word on the target (our own bug, a stop) reopens the breaker for a
   pause as long as the last: otherwise a bug would probe without end.
 * `Retry-After` is obeyed: no probe before it, however short the pause would be.
@@ -65,6 +67,9 @@ US = "duly"
 MOST_UNANSWERED = 32
 """Leases that ended without a word and are remembered, the latest."""
 
+LOOK = timedelta(seconds=30)
+"""How long a call waits for a probe, or the pause if that is longer: it may fail long before."""
+
 PATIENCE = 4
 """How many times as long as asked for a lease is at most, after others that nobody answered."""
 
@@ -105,7 +110,7 @@ def on_ask(row: BreakerRow | None, ask: Ask, boot: UUID, now: datetime) -> tuple
     elif row.probe is not None and row.probe_until is not None and now < row.probe_until:
         mine = row.probe == ask.lease
         permission = Permission.PROBE if mine else Permission.REFUSED
-        rest = _NOTHING if mine else row.probe_until - now
+        rest = _NOTHING if mine else min(row.probe_until - now, max(row.pause, LOOK))
         return Permit(permission, row, rest), Decided(row=row)
     return _lend(row, ask, boot, now)
 
@@ -138,8 +143,9 @@ def on_report(row: BreakerRow | None, report: Report, now: datetime) -> Decided:
         return _counted(row, report, now)
     if row.state is BreakerState.HALF_OPEN and report.lease is not None:
         if report.lease == row.probe:
-            return _probed(row, report, now)
-        if report.lease in row.unanswered and report.came is not Came.NEITHER:
+            started = report.came is Came.STARTED
+            return (_prolonged if started else _probed)(row, report, now)
+        if report.lease in row.unanswered and report.came in (Came.GOOD, Came.BROKEN):
             return _probed(row, report, now)  # a slow one: no lease says that it knows less
     return _in_vain(row, report, now)
 
@@ -150,7 +156,7 @@ def _counted(row: BreakerRow | None, report: Report, now: datetime) -> Decided:
     if report.came is Came.BROKEN:
         return _failed(row, report, now)
     within = report.policy.within is not None
-    if row is None or report.came is Came.NEITHER or row.clean or within:
+    if row is None or report.came is not Came.GOOD or row.clean or within:
         return Decided(row=row)
     after = msgspec.structs.replace(row, failures=0, marks=(), changed_at=now)
     return Decided(row=after, write=True)
@@ -206,6 +212,14 @@ def _probed(row: BreakerRow, report: Report, now: datetime) -> Decided:
         return Decided(row=after, write=True, rouse=True)
     why = "its probe succeeded" if successes == 1 else f"{successes} probes succeeded"
     return _closed(row, BreakerVerb.CLOSE, now, US, why)
+
+
+def _prolonged(row: BreakerRow, report: Report, now: datetime) -> Decided:
+    until = now + report.lasts
+    if row.probe_until is not None and until <= row.probe_until:
+        return Decided(row=row)
+    after = msgspec.structs.replace(row, probe_until=until, changed_at=now)
+    return Decided(row=after, write=True)
 
 
 def _reopen(row: BreakerRow, report: Report, now: datetime) -> Decided:

@@ -226,6 +226,13 @@ class Attempts:
         breaker = breaker_for(task.breaker, claimed.task, claimed.schedule, arguments)
         if breaker is None or self._gate is None:
             return contextlib.nullcontext()
+        if task.asks_itself:
+            return self._gate.told(
+                lambda: holding.passage,
+                claimed.task,
+                lambda: holding.blame,
+                schedule=claimed.schedule,
+            )
         if task.timeout is not None:
             breaker = breaker.lasting(task.timeout)
         return self._gate.guard(

@@ -27,6 +27,7 @@ import msgspec
 
 from duly import events
 from duly.core.breakers import (
+    PROBE_MARGIN,
     Ask,
     Breaker,
     BreakerLine,
@@ -127,6 +128,19 @@ class Gate:
         call met and did not raise.
         """
         passage = await self.enter(breaker)
+        async with self.told(lambda: passage, who, blame, schedule=schedule):
+            yield
+
+    @asynccontextmanager
+    async def told(
+        self,
+        passage: Callable[[], Passage | None],
+        who: str,
+        blame: Callable[[], BaseException | None] = lambda: None,
+        *,
+        schedule: str | None = None,
+    ) -> AsyncIterator[None]:
+        """Tell afterwards what came of a call, by the passage that it has then, if it has one."""
         error: BaseException | None = None
         try:
             yield
@@ -134,9 +148,15 @@ class Gate:
             error = raised
             raise
         finally:
-            await self.leave(passage, blame() or error, who, schedule=schedule)
+            had = passage()
+            if had is not None:
+                await self.leave(had, blame() or error, who, schedule=schedule)
 
     # --- before the call --------------------------------------------------------------------
+
+    def again(self, breaker: Breaker, lease: UUID | None, age_s: float) -> Passage:
+        """Return the passage of a call that passed so long ago, and has not ended yet."""
+        return Passage(breaker, self._clock.monotonic() - age_s, lease)
 
     async def enter(self, breaker: Breaker) -> Passage:
         """Return a passage, or raise `BreakerOpen`."""
@@ -219,10 +239,26 @@ class Gate:
     ) -> None:
         """Tell what came of a call, where that counts for anything; returns once it is told."""
         report = self._report(passage, error, who)
-        if report is None:
-            return
-        whose = {"schedule": schedule} if schedule else {"owner": self._owner}
-        report = msgspec.structs.replace(report, **whose)
+        if report is not None:
+            whose = {"schedule": schedule} if schedule else {"owner": self._owner}
+            await self._put(msgspec.structs.replace(report, **whose))
+
+    async def started(self, passage: Passage, lasts_s: float) -> None:
+        """Tell that a call was taken on and ends later: its probe waits for so long, and a margin.
+
+        Nobody but a probe need say so.
+        """
+        if passage.lease is not None:
+            report = Report(
+                breaker=passage.breaker.name,
+                came=Came.STARTED,
+                policy=passage.breaker.policy,
+                lease=passage.lease,
+                lasts=timedelta(seconds=lasts_s) + PROBE_MARGIN,
+            )
+            await self._put(report)
+
+    async def _put(self, report: Report) -> None:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((report, answer))
         if self._flushing is None:

@@ -22,13 +22,24 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from duly.core.runs import Claimed
+from duly.engine.breaking import Passage
 from duly.engine.pages import Page
 
 
 class Holding:
     """One run in hand, from its claim to the answer to its ending."""
 
-    __slots__ = ("begun", "blame", "cancel", "claimed", "ending", "handle", "page", "started")
+    __slots__ = (
+        "begun",
+        "blame",
+        "cancel",
+        "claimed",
+        "ending",
+        "handle",
+        "page",
+        "passage",
+        "started",
+    )
 
     def __init__(self, claimed: Claimed) -> None:
         self.claimed = claimed
@@ -36,6 +47,7 @@ class Holding:
         self.begun = False  # a coroutine's first step was taken
         self.ending = False
         self.blame: BaseException | None = None  # how a sender ended that nobody can know of
+        self.passage: Passage | None = None  # of a call whose code asked its breaker itself
         self.cancel: str | None = None  # why the work is to stop
         self.page: Page | None = None  # what its code logs, where that may be kept
         self.handle: asyncio.Task[None] | None = None  # of a coroutine that runs

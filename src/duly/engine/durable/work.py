@@ -17,6 +17,7 @@ from duly.core.rules import check_payload
 from duly.core.runs import Ending
 from duly.core.states import RunVerb
 from duly.core.steps import APPROVAL, Await, Event, StepKind, approval, check_name, of_event
+from duly.engine.breaking import Passage
 from duly.engine.durable.calling import call, decoded, encoded, reread, returns
 from duly.engine.durable.children import Children
 from duly.engine.durable.iterating import Each, Source
@@ -50,7 +51,7 @@ class Work:
     """What one attempt does that outlasts it."""
 
     def __init__(self, holding: Holding, services: Services) -> None:
-        self.services = services
+        self.services, self._holding = services, holding
         self.journal = Journal(holding, services)
         self.waits = Waits(holding, services, self.journal)
         self._performing = Performing(holding, services, self.journal, self.waits)
@@ -159,6 +160,15 @@ class Work:
             known = self.journal.step(name, StepKind.EVENT, msgspec.Raw(found[0].body))
             await self.journal.keep([known])
         return msgspec.json.decode(known.value, type=Approval)
+
+    # --- what it calls ------------------------------------------------------------------------
+
+    def passes(self, passage: Passage | None) -> None:
+        """Say by which passage this attempt calls: of it, its breaker hears how the attempt ends.
+
+        None: the attempt may end without a word about the target, because the call goes on.
+        """
+        self._holding.passage = passage
 
     # --- effects ------------------------------------------------------------------------------
 
