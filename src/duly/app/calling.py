@@ -233,7 +233,8 @@ class _Made:
     async def _enter(self) -> None:
         """Ask the breaker; raises `BreakerOpen`."""
         if self._breaker is not None:
-            self._passage = await self._caller.app.gate.enter(self._breaker)
+            passage = await self._caller.app.gate.enter(self._breaker)
+            self._passage = msgspec.structs.replace(passage, endpoint=self._call.endpoint)
             self._ctx.work.passes(self._passage)
 
     async def _go_on(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -241,7 +242,8 @@ class _Made:
         lease = answer.pop(PROBE, None)
         if self._breaker is not None:
             age_s, known = await self._age(), None if lease is None else UUID(lease)
-            self._passage = self._caller.app.gate.again(self._breaker, known, age_s)
+            passage = self._caller.app.gate.again(self._breaker, known, age_s)
+            self._passage = msgspec.structs.replace(passage, endpoint=self._call.endpoint)
             self._ctx.work.passes(self._passage)
         return answer
 

@@ -248,6 +248,8 @@ class BreakerRow(msgspec.Struct, frozen=True, kw_only=True):
     who: str = ""  # what made the call that failed last
     schedule: str = ""  # of the run that made it, where it was of one
     owner: str = ""  # whose application made it, where no schedule did
+    endpoint: str = ""  # method and URL of that call, where it was a timer's
+    ran_by: str = ""  # the instance that made it, and of which application
     failed_at: datetime | None = None
     opened_at: datetime | None = None  # since when it is not closed
     closed_at: datetime | None = None
@@ -338,6 +340,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     who: str = ""
     schedule: str = ""
     owner: str = ""
+    endpoint: str = ""
+    ran_by: str = ""
     retry_after: timedelta | None = None
     lasts: timedelta = _NOTHING
 

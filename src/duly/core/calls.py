@@ -24,7 +24,7 @@ from msgspec import UNSET, UnsetType
 from duly.core.access import on_rows
 from duly.core.breakers import Breaker, breaker_of_tenant, check_breaker, fitted
 from duly.core.durations import parse_duration
-from duly.core.targets import Rules, read_target
+from duly.core.targets import Rules, read_target, shown_url
 from duly.errors import InvalidValue, UnknownName, UsageError, brief, one_line
 
 TASK = "http"
@@ -112,6 +112,11 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     def expected(self) -> frozenset[int]:
         """The statuses that mean success."""
         return frozenset(self.expect) or frozenset(range(200, 300)) - {STARTED}
+
+    @property
+    def endpoint(self) -> str:
+        """What it calls, as people are told: the method, and the URL without its query."""
+        return f"{self.method} {shown_url(self.url)}"
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -39,6 +39,11 @@ def _id(text: str | None) -> UUID | None:
         return None
 
 
+def runner(instance: str, owner: str) -> str:
+    """Return who ran something, as people are told: the instance, and of which application."""
+    return " of ".join(one for one in (instance, owner) if one)
+
+
 def carrier_of(task: str, instances: Iterable[Instance]) -> str:
     """Return the owner of the instance that was seen last of those that carry, or carried, a task.
 

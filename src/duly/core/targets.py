@@ -165,6 +165,12 @@ class Rules:
         )
 
 
+def shown_url(url: str) -> str:
+    """Return a URL as people are shown it: a query is where tokens stand that should not."""
+    head, query, _ = url.partition("?")
+    return head + ("?…" if query else "")
+
+
 def read_target(url: object) -> Target:
     """Read a URL by the grammar; raises `InvalidValue` that says what is wrong with it."""
     if not isinstance(url, str) or not 0 < len(url) <= LONGEST_URL:

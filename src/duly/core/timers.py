@@ -67,10 +67,15 @@ class TimerFile(NamedTuple):
 
 def call_of(definition: Definition) -> HttpCall | None:
     """Return the call of a timer's definition; None for a schedule that is no timer."""
-    if definition.task != TASK:
+    return call_in(definition.task, definition.args)
+
+
+def call_in(task: str, args: bytes) -> HttpCall | None:
+    """Return the call that a run with these arguments makes, if it makes one."""
+    if task != TASK:
         return None
     try:
-        return msgspec.json.decode(definition.args, type=_Arguments).call
+        return msgspec.json.decode(args, type=_Arguments).call
     except (msgspec.MsgspecError, RecursionError):
         return None
 

@@ -404,6 +404,8 @@ def _blame(report: Report, now: datetime) -> dict[str, object]:
         "who": report.who,
         "schedule": report.schedule,
         "owner": report.owner,
+        "endpoint": report.endpoint,
+        "ran_by": report.ran_by,
         "failed_at": now,
     }
 
@@ -431,9 +433,11 @@ def _incident(row: BreakerRow, severity: str) -> Incident:
         evidence={
             **({"schedule": schedule} if schedule else {}),
             "breaker": row.name,
+            "endpoint": row.endpoint,
             "error": row.error,
             "fault": row.fault,
             "who": row.who,
+            "run by": row.ran_by,
             "what helps": f"duly breakers show {row.name}",
         },
     )

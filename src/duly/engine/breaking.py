@@ -39,6 +39,7 @@ from duly.core.breakers import (
 )
 from duly.core.clock import Clock
 from duly.core.faults import Fault, fault_of
+from duly.core.owning import runner
 from duly.core.states import BreakerState
 from duly.core.tripping import on_ask, on_report
 from duly.errors import BreakerOpen, EnvironmentFailure, Refused
@@ -83,6 +84,7 @@ class Passage(msgspec.Struct, frozen=True):
     breaker: Breaker
     began: float
     lease: UUID | None = None
+    endpoint: str = ""  # what is called, as people are told
 
 
 class Gate:
@@ -95,6 +97,7 @@ class Gate:
         self, store: Store, clock: Clock, *, emit: Callable[[events.Event], None], owner: str = ""
     ) -> None:
         self._store, self._clock, self._emit, self._owner = store, clock, emit, owner
+        self.instance = ""  # the name of the instance that this process is, once it is one
         self.boot = clock.new_id()  # who tells; the same for as long as a telling may be resent
         self._copies: dict[str, Copy] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -241,7 +244,9 @@ class Gate:
         report = self._report(passage, error, who)
         if report is not None:
             whose = {"schedule": schedule} if schedule else {"owner": self._owner}
-            await self._put(msgspec.structs.replace(report, **whose))
+            by = runner(self.instance, self._owner)
+            report = msgspec.structs.replace(report, ran_by=by, **whose)
+            await self._put(report)
 
     async def started(self, passage: Passage, lasts_s: float) -> None:
         """Tell that a call was taken on and ends later: its probe waits for so long, and a margin.
@@ -282,6 +287,7 @@ class Gate:
             fault=fault.value if came is Came.BROKEN else "",
             error=text if came is Came.BROKEN else "",
             who=who,
+            endpoint=passage.endpoint,
             retry_after=None if retry_after is None else timedelta(seconds=retry_after),
         )
 

@@ -259,6 +259,7 @@ class Engine:
         )
         if self._presence is not None:
             await self._presence.hold(self.boot)
+        self.gate.instance = self.reporting.instance = instance.name
         answer = await self._store.register(instance, carries)
         if answer is Answer.STALE:  # it died while it joined, perhaps with runs in hand already
             self._let_go()

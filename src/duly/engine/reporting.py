@@ -27,10 +27,12 @@ from duly.core.calls import TASK as CALLS
 from duly.core.clock import Clock
 from duly.core.fleet import Incident, Instance, InstanceState, Proof, TakenOver
 from duly.core.lifetimes import Life, Upcoming, collisions, rhythms
+from duly.core.owning import runner
 from duly.core.runs import Claimed, Ending, RunFilter, RunView
 from duly.core.spoken import last_line, length_text
 from duly.core.states import ENDS, RunState, RunVerb, ScheduleState
 from duly.core.steps import APPROVAL, approval
+from duly.core.timers import call_in
 from duly.engine.attempts import HANDED_BACK
 from duly.engine.caretaking import open_incident
 from duly.engine.durable.work import CHANGED
@@ -74,6 +76,7 @@ class Reporting:
     ) -> None:
         self._store, self._roster, self._clock = store, roster, clock
         self._telling, self._owner = telling, owner
+        self.instance = ""  # its name, once it has joined
         self._reports: dict[tuple[str, str], Callable[[], Awaitable[Incident | None]]] = {}
         self._some = asyncio.Event()
         self._sweeping = False
@@ -89,7 +92,8 @@ class Reporting:
         one, run = holding.claimed, str(holding.claimed.id)
         reason = ending.reason or ""
         if ending.verb is RunVerb.FAIL:
-            self._report(_failed(one, ending.error, owner=self._whose(one)))
+            by = runner(self.instance, self._owner)
+            self._report(_failed(one, ending.error, owner=self._whose(one), by=by))
         elif ending.verb is RunVerb.PARK and reason.startswith(CHANGED):
             helps = f"duly runs fork {run} --from STEP"
             about = _about(REFORM, run, one.task, f"parked: {reason}", helps)
@@ -341,8 +345,9 @@ def _of_a_timer(task: str | None, schedule: str | None) -> str | None:
     return schedule if task == CALLS else None
 
 
-def _failed(one: Claimed, error: str | None, *, owner: str) -> Incident:
+def _failed(one: Claimed, error: str | None, *, owner: str, by: str) -> Incident:
     """The incident of a task whose run failed, or of the timer that asked for it."""
+    call = call_in(one.task, one.args)
     subject = _of_a_timer(one.task, one.schedule) or one.task
     told = last_line(error)
     return Incident(
@@ -354,7 +359,9 @@ def _failed(one: Claimed, error: str | None, *, owner: str) -> Incident:
         evidence={
             "run": str(one.id),
             "task": one.task,
+            **({} if call is None else {"endpoint": call.endpoint}),
             "error": told,
+            **({"run by": by} if by else {}),
             **({"schedule": one.schedule} if one.schedule else {}),
         },
     )

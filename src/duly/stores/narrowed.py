@@ -215,22 +215,28 @@ class Narrowed:
 
     async def breaker(self, name: str) -> BreakerRow | None:
         if await self._own_breaker(name):
-            return await self._store.breaker(name)
+            own = await self._store.breaker(name)
+            return None if own is None else _unplaced(own)
         if not self._told or schedule_of_breaker(name) is not None:
             return None
         found = await self._store.breaker(name)
-        blank = {"error": "", "who": "", "by": "", "why": ""}
+        blank = dict.fromkeys(("error", "who", "endpoint", "ran_by", "by", "why"), "")
         return None if found is None else msgspec.structs.replace(found, **blank)
 
     async def breakers(self, where: BreakerFilter) -> list[BreakerRow]:
         own = {one.name for one in await self.schedules()}
         rows = await self._store.breakers(msgspec.structs.replace(where, limit=MOST_BREAKERS))
         mine = [
-            row
+            _unplaced(row)
             for row in rows
             if belongs_to_tenant(row.name, self._tenant) or schedule_of_breaker(row.name) in own
         ]
         return mine[: where.limit]
+
+
+def _unplaced(row: BreakerRow) -> BreakerRow:
+    """Return what a tenant sees of a breaker of its own: not which instance of the house called."""
+    return msgspec.structs.replace(row, ran_by="")
 
 
 async def _nothing(verb: str, /, *_: Any, **__: Any) -> Any:

@@ -284,6 +284,7 @@ async def test_a_tenants_timers_share_no_breaker_with_the_house(
     theirs = f"tenant:{beta.tenant}/erp"
     assert breaker_of(call, Breaker(fixed=True)).name == theirs
     wrong = Report(breaker=theirs, came=Came.BROKEN, fault="timed_out", who="the call")
+    wrong = msgspec.structs.replace(wrong, endpoint="GET https://shop.example/", ran_by="h:1")
     store, new_id = api.app.store, api.app.clock.new_id
     await store.breaker_tell(new_id(), new_id(), [wrong])
     shown = await api.call("GET", f"{API}/timers/ours", key=beta.key)
@@ -292,7 +293,10 @@ async def test_a_tenants_timers_share_no_breaker_with_the_house(
     listed = await api.call("GET", f"{API}/breakers", key=beta.key)
     assert theirs in {one["name"] for one in listed.body["items"]}
     path = f"{API}/breakers/{theirs.replace('/', '%2F')}"
-    assert (await api.call("GET", path, key=beta.key)).body["who"] == "the call"
+    row = (await api.call("GET", path, key=beta.key)).body
+    assert (row["who"], row["endpoint"]) == ("the call", "GET https://shop.example/")
+    assert row["ran_by"] == "", "which instance of the house it was is not a tenant's to know"
+    assert (await api.call("GET", path)).body["ran_by"] == "h:1"
     other = await api.call("GET", f"{API}/breakers", key=tenants[0].key)
     assert theirs not in {one["name"] for one in other.body["items"]}
     assert (await api.call("GET", path, key=tenants[0].key)).status == 404

@@ -45,6 +45,8 @@ class BreakerShown(BaseModel):
     fault: str = Field(description="Of the last failure, a word such as `timed out`.")
     error: str
     who: str
+    endpoint: str = Field(description="Of the call that failed last, where it was a timer's.")
+    ran_by: str = Field(description="The instance that made it, and its application.")
     failed_at: Shown | None
     opened_at: Shown | None = Field(description="Since when it is not closed.")
     closed_at: Shown | None
