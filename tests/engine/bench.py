@@ -119,8 +119,8 @@ class FaultyStore(MemoryStore):
 VERBS = frozenset(
     "register declare beat claim end fire promote expire shelve take_over come_back lapsed"
     " instances incidents leave clock enqueue cancel prune orphan keep remembered emit happened"
-    " log logged post effect sweep outgoing relayed run runs open_incident close_incident"
-    " outlook untold overdue summed draw_up arrived".split()
+    " log logged post effect sweep outgoing relayed run runs fronts queues open_incident"
+    " close_incident outlook untold overdue summed draw_up arrived".split()
 )
 
 

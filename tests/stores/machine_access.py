@@ -60,3 +60,4 @@ class AccessRules(RuleBasedStateMachine):
                 self.look("key_of", api_key(key).digest)
                 self.look("changes", ChangeFilter(before=line, limit=1 + pick))
                 self.look("queues")
+                self.look("fronts")

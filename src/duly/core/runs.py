@@ -187,6 +187,16 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
 
 
+class Front(msgspec.Struct, frozen=True):
+    """The oldest run that is ready in a queue; whether any run of that queue is in hands."""
+
+    queue: str
+    run: UUID
+    task: str
+    schedule: str | None
+    running: bool
+
+
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs to list; newest first, `limit` at most, older than `before` if given."""
 

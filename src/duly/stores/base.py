@@ -32,7 +32,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.fleet import Claim, Horizon, Incident, Instance, Proof, Renewal, TakenOver
-from duly.core.runs import Answer, Ending, Enqueued, NewRun, RunFilter, RunView
+from duly.core.runs import Answer, Ending, Enqueued, Front, NewRun, RunFilter, RunView
 from duly.core.schedules import Backlog, Declared, Definition, ScheduleFilter, ScheduleRow
 from duly.core.states import ScheduleVerb
 from duly.core.verdicts import VerdictRange
@@ -359,6 +359,10 @@ class Store(Lasting, Breaking, Telling, Feeding, Access, Protocol):
 
     async def queues(self) -> dict[str, dict[str, int]]:
         """Return, for each queue with live runs, how many are `ready`, `running` and `later`."""
+        ...
+
+    async def fronts(self) -> list[Front]:
+        """Return the oldest ready run of each queue that has one, however much waits."""
         ...
 
     # --- schedules ------------------------------------------------------------------------

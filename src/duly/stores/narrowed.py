@@ -53,7 +53,7 @@ _OF_BREAKER: dict[str, Any] = {"breaker_lines": [], "breaker_move": Answer.UNKNO
 MOST_BREAKERS = 100_000
 """Breakers that are looked through for those of a tenant."""
 
-_OF_THE_FLEET: dict[str, Any] = {"incidents": [], "queues": {}, "counts": {}}
+_OF_THE_FLEET: dict[str, Any] = {"incidents": [], "queues": {}, "counts": {}, "fronts": []}
 """What an explanation finds of the fleet: nothing, so that it says nothing of it."""
 
 BACKFILLS = "backfill/"

@@ -116,3 +116,17 @@ async def test_queues_are_counted_by_place(world: World) -> None:
         "default": {"ready": 0, "running": 1, "later": 0},
         "mail": {"ready": 1, "running": 0, "later": 1},
     }
+
+
+async def test_the_oldest_that_waits_is_known_of_each_queue(world: World) -> None:
+    assert await world.store.fronts() == []
+    await world.held()
+    mails = [await world.enqueue(queue="mail", priority=n) for n in (0, 5, 0, -5)]
+    await world.enqueue(queue="default")
+    late = await world.enqueue(queue="dead", run_at=world.now + HOUR)
+    fronts = await world.store.fronts()
+    assert [(one.queue, one.running) for one in fronts] == [("default", True), ("mail", False)]
+    assert fronts[1].run == mails[0], "whatever its priority is"
+    world.turn(HOUR)
+    await world.store.promote(now=world.now)
+    assert (await world.store.fronts())[0].run == late

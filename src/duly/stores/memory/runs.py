@@ -27,6 +27,7 @@ from duly.core.runs import (
     Claimed,
     Ending,
     Enqueued,
+    Front,
     NewRun,
     Origin,
     Reuse,
@@ -384,6 +385,15 @@ class RunVerbs:
             of_queue = counted.setdefault(queue, {"ready": 0, "running": 0, "later": 0})
             of_queue[place] += 1
         return counted
+
+    async def fronts(self) -> list[Front]:
+        oldest = {row.queue: run for run, row in sorted(self.t.ready.items(), reverse=True)}
+        held = {self.t.run[run].asked.queue for run in self.t.held}
+        return [
+            Front(queue, run, asked.task, asked.schedule, queue in held)
+            for queue, run in sorted(oldest.items())
+            for asked in [self.t.run[run].asked]
+        ]
 
     def _view(self, run: UUID, *, attempts: bool) -> RunView:
         identity, state = self.t.run[run], self.t.state_of(run)

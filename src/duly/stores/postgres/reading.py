@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from duly.core.runs import Attempt, Origin, RunFilter, RunView
+from duly.core.runs import Attempt, Front, Origin, RunFilter, RunView
 from duly.core.states import RunState, RunVerb
 from duly.core.steps import Progress
 from duly.stores.postgres.ground import Ground
@@ -45,6 +45,9 @@ class ReadVerbs(Ground):
         for queue, place, count in await self._fetch(QUEUES):
             counted.setdefault(queue, {"ready": 0, "running": 0, "later": 0})[place] = count
         return counted
+
+    async def fronts(self) -> list[Front]:
+        return [Front(*row) for row in await self._fetch(FRONTS)]
 
 
 def _of_tenant(tenant: str | None) -> str:
@@ -165,4 +168,27 @@ union all select r.queue, 'running', count(*)::int from duly_held h
   join duly_run r on r.id = h.id group by r.queue
 union all select r.queue, 'later', count(*)::int from duly_later l
   join duly_run r on r.id = l.id group by r.queue
+"""
+
+# From one priority of a queue to the next below it, else to the next queue: each step is one
+# descent of the index that claims use, however much waits.
+FRONTS = """
+with recursive line as (
+  (select queue, priority, id, task from duly_ready order by queue, priority desc, id limit 1)
+  union all
+  select n.* from line l cross join lateral (
+    (select y.queue, y.priority, y.id, y.task from duly_ready y
+      where y.queue = l.queue and y.priority < l.priority
+      order by y.queue, y.priority desc, y.id limit 1)
+    union all
+    (select y.queue, y.priority, y.id, y.task from duly_ready y
+      where y.queue > l.queue order by y.queue, y.priority desc, y.id limit 1)
+    order by queue limit 1
+  ) n
+), held as materialized (
+  select distinct r.queue from duly_held h join duly_run r on r.id = h.id
+)
+select f.queue, f.id, f.task, r.schedule, f.queue in (select queue from held)
+from (select distinct on (queue) queue, id, task from line order by queue, id) f
+join duly_run r on r.id = f.id order by f.queue
 """

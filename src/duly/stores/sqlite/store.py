@@ -20,7 +20,7 @@ from duly.core.effects import Address, Effect, EffectFilter, Entry, Line, Posted
 from duly.core.fleet import Claim, Horizon, Incident, Instance, Proof, Renewal, TakenOver
 from duly.core.logs import AttemptLog
 from duly.core.outbox import Message, Outgoing
-from duly.core.runs import Answer, Ending, Enqueued, NewRun, RunFilter, RunView
+from duly.core.runs import Answer, Ending, Enqueued, Front, NewRun, RunFilter, RunView
 from duly.core.schedules import Backlog, Declared, Definition, ScheduleFilter, ScheduleRow
 from duly.core.states import ScheduleVerb
 from duly.core.steps import Event, Memory, Note
@@ -286,6 +286,9 @@ class _Runs(_Fleet):
 
     async def queues(self) -> dict[str, dict[str, int]]:
         return await self._read(views.queues)
+
+    async def fronts(self) -> list[Front]:
+        return await self._read(views.fronts)
 
 
 class _Lasting(_Runs):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from duly.core.runs import Attempt, NewRun, Origin, RunFilter, RunView
+from duly.core.runs import Attempt, Front, NewRun, Origin, RunFilter, RunView
 from duly.core.states import PLACE, Place, RunState, RunVerb
 from duly.core.steps import Progress
 from duly.stores.sqlite.rows import instant, instant_or_none, uuid_of, uuid_or_none
@@ -112,6 +112,32 @@ def queues(tx: Tx) -> dict[str, dict[str, int]]:
     for queue, place, count in rows:
         counted.setdefault(queue, {"ready": 0, "running": 0, "later": 0})[place] = count
     return counted
+
+
+def fronts(tx: Tx) -> list[Front]:
+    """Return the oldest ready run of each queue; see `Store.fronts`.
+
+    From one priority of a queue to the next below it, else to the next queue: each step is one
+    descent of the table's own order, however much waits.
+    """
+    oldest: dict[str, bytes] = {}
+    queue, priority = "", 0
+    while found := tx.one(_BELOW, queue, priority) or tx.one(_BEHIND, queue):
+        queue, priority, run = found
+        oldest[queue] = min(oldest.get(queue, run), run)
+    held = {row[0] for row in tx.all(_HELD_QUEUES)} if oldest else set()
+    return [
+        Front(queue, uuid_of(run), task, schedule, queue in held)
+        for queue, run in oldest.items()
+        for task, schedule in tx.all("select task, schedule from duly_run where id = ?", run)
+    ]
+
+
+_BELOW = """select queue, priority, id from duly_ready
+where queue = ?1 and priority < ?2 order by priority desc, id limit 1"""
+_BEHIND = """select queue, priority, id from duly_ready
+where queue > ?1 order by queue, priority desc, id limit 1"""
+_HELD_QUEUES = "select distinct r.queue from duly_held h join duly_run r on r.id = h.id"
 
 
 def attempt_of(row: Row) -> Attempt:
