@@ -12,6 +12,7 @@ from duly.core.breakers import BreakerPolicy, Came, Report
 from duly.core.ids import uuid7
 from duly.core.runs import NewRun
 from duly.core.states import BreakerState, RunVerb
+from duly.core.timers import read_timer
 from duly.stores.base import Store
 from tests.cli.prepared import BOOT, Prepared
 from tests.cli.test_durable import end
@@ -98,6 +99,55 @@ def test_a_persons_word_is_done_and_shown(
     shown = prepared.out("breakers", "show", "bank")
     assert "by ann: they mended it" in shown
     assert "ann" in prepared.out("why", "breaker:bank")
+
+
+async def pulse(store: Store, app: Duly) -> None:
+    timer, faults = read_timer("pulse", {"every": "1h", "url": "https://example.com/"})
+    assert timer is not None, faults
+    await app.client.save_timer(timer.definition, by="ann")
+
+
+def test_the_breaker_of_a_schedule_needs_the_schedule(prepared: Prepared) -> None:
+    prepared.at(pulse)
+    for command in ("open", "close", "resume", "probe"):
+        wrong = prepared.result("breakers", command, "schedule:puls", "--why", "x").exception
+        assert "no schedule is called 'puls'; did you mean 'pulse'?" in str(wrong)
+    wrong = prepared.result("breakers", "show", "schedule:puls").exception
+    assert "did you mean 'pulse'?" in str(wrong)
+    assert prepared.json("breakers", "list") == []
+
+
+def test_a_breaker_that_is_well_is_shown_and_has_nothing_to_resume(prepared: Prepared) -> None:
+    prepared.at(pulse)
+    name = "schedule:pulse"
+    done = prepared.result("breakers", "show", name)
+    assert done.exit_code == 0 and "closed" in done.stdout
+    assert "nothing is known against it: calls pass" in done.output
+    assert prepared.json("breakers", "show", name)["state"] == "closed"
+    assert "nothing changed" in prepared.out("breakers", "resume", name, "--why", "so")
+    refused = str(prepared.result("breakers", "probe", name, "--why", "so").exception)
+    assert f"the breaker {name} is closed" in refused
+    assert prepared.json("breakers", "list") == [], "looking leaves nothing behind"
+    assert "held open" in prepared.out("breakers", "open", name, "--why", "so")
+
+
+# what is forced, and what is said of it
+HELD = [
+    ("schedule:pulse", None),
+    ("task:add", None),
+    ("tsk:add", "no schedule or task that is known here asks it; did you mean 'task:add'?"),
+    ("schedule:hourly", "asks it"),
+]
+
+
+@pytest.mark.parametrize(("name", "said"), HELD)
+def test_whoever_forces_what_nobody_here_asks_is_told_so(
+    prepared: Prepared, name: str, said: str | None
+) -> None:
+    prepared.at(pulse)
+    done = prepared.result("breakers", "open", name, "--why", "they migrate")
+    assert done.exit_code == 0 and "held open" in done.stdout
+    assert (said or "asks it") in done.output if said else "asks it" not in done.output
 
 
 def test_mistakes_are_answered_with_what_is_right(prepared: Prepared) -> None:

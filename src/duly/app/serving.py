@@ -48,9 +48,14 @@ def make_ground(app: Duly) -> Ground:
         def explaining() -> Explaining:
             return Explaining(narrowed(app.store, tenant, told=True), app.tasks)
 
+        def client() -> Client:
+            made = Client(narrowed(app.store, tenant), app.tasks, app.clock, app.bus)
+            made.tenant = tenant
+            return made
+
         return replace(
             ground,
-            client=lambda: Client(narrowed(app.store, tenant), app.tasks, app.clock, app.bus),
+            client=client,
             explain=lambda thing: explaining().explain(thing),
             explain_effect=lambda address: explaining().effect(address),
         )

@@ -89,11 +89,16 @@ async def show_breaker(
     async with opened(app) as standing:
         row, lines = await app.client.breaker(name, limit)
         told = await Explaining(app.store, trusted=standing.trusted).breaker(name)
+        unasked = await app.client.unasked(name)
     shown = breaker_row(row)
     if output == "json":
         changes = [line_row(one) for one in lines]
         return show_fields(shown | {"changes": changes, "helps": list(told.helps)}, output)
     show_fields({key: one for key, one in shown.items() if one not in (None, "", 0)}, output)
+    if row.clean and not row.forced:
+        say("nothing is known against it: calls pass")
+    if unasked:
+        say(unasked)
     for one in reversed(lines):
         why = f": {one.why}" if one.why else ""
         at = rfc3339(one.at.replace(microsecond=0))
@@ -116,8 +121,11 @@ def _move(name: str, verb: BreakerVerb, done: str, meaning: str) -> None:
         app = find_app(app_spec, store)
         async with opened(app):
             answer = await app.client.move_breaker(breaker, verb, by=by, why=why)
+            unasked = await app.client.unasked(breaker)
         told = "it was so before; nothing changed" if answer is Answer.ALREADY else done
         click.echo(f"breaker {breaker}: {told}")
+        if unasked:
+            say(f"but {unasked}")
 
     command: Callable[..., Any] = move
     command.__doc__ = meaning

@@ -19,4 +19,5 @@ class Ground:
 
     def __init__(self, store: Store, tasks: Mapping[str, Task], clock: Clock, bus: Bus) -> None:
         self._store, self._tasks, self._clock, self._bus = store, tasks, clock, bus
+        self.tenant = ""  # whose rows it sees, where those are not the whole house's
         self.gone: Callable[[Instance], bool] | None = None  # whether a process is proven gone

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from duly import events
 from duly.client.ground import Ground
-from duly.core.breakers import BreakerFilter, BreakerLine, BreakerRow, check_move
+from duly.core.breakers import (
+    BreakerFilter,
+    BreakerLine,
+    BreakerRow,
+    belongs_to_tenant,
+    breaker_of_schedule,
+    check_move,
+    schedule_of_breaker,
+)
 from duly.core.effects import (
     Address,
     Effect,
@@ -17,10 +25,11 @@ from duly.core.effects import (
     Posted,
     Resolve,
 )
+from duly.core.health import breakers_asked
 from duly.core.outbox import Outgoing
 from duly.core.runs import Answer
 from duly.core.states import BreakerVerb
-from duly.errors import InvalidValue, Refused, UnknownName
+from duly.errors import InvalidValue, Refused, UnknownName, nearest
 
 
 class TargetVerbs(Ground):
@@ -43,18 +52,60 @@ class TargetVerbs(Ground):
         return await self._store.breakers(where)
 
     async def breaker(self, name: str, changes: int = 50) -> tuple[BreakerRow, list[BreakerLine]]:
-        """Return what is known of a target, and its latest changes; or raise `UnknownName`."""
+        """Return what is known of a target, and its latest changes; or raise `UnknownName`.
+
+        One that a schedule or a task is known to ask, and against which nothing is on record, is
+        closed, as of now.
+        """
         row = await self._store.breaker(name)
         if row is None:
-            known = await self._store.breakers(BreakerFilter())
-            raise UnknownName.of("breaker", name, [one.name for one in known])
+            asked = await self._asked()
+            if not await self._of_a_schedule(name) and name not in asked:
+                known = await self._store.breakers(BreakerFilter())
+                raise UnknownName.of("breaker", name, asked | {one.name for one in known})
+            row = BreakerRow(name=name, changed_at=await self._store.clock())
         return row, await self._store.breaker_lines(name, changes)
 
+    async def unasked(self, name: str) -> str:
+        """Say that nothing known to this process asks a breaker, and the nearest that is asked.
+
+        Empty where something does. Code elsewhere may ask it all the same.
+        """
+        asked = await self._asked()
+        if name in asked:
+            return ""
+        return f"no schedule or task that is known here asks it{nearest(name, asked)}"
+
+    async def _asked(self) -> set[str]:
+        """Return the breakers that are known to be asked; of a tenant, those of its own."""
+        definitions = [one.definition for one in await self._store.schedules()]
+        if not self.tenant:
+            return breakers_asked(definitions, self._tasks)
+        own = {breaker_of_schedule(one.name) for one in definitions}
+        found = breakers_asked(definitions, {})
+        return {one for one in found if one in own or belongs_to_tenant(one, self.tenant)}
+
+    async def _of_a_schedule(self, name: str) -> bool:
+        """Whether it is a schedule's own; raises `UnknownName` where there is no such schedule."""
+        schedule = schedule_of_breaker(name)
+        if schedule is not None and await self._store.schedule(schedule) is None:
+            known = [one.name for one in await self._store.schedules()]
+            raise UnknownName.of("schedule", schedule, known)
+        return schedule is not None
+
     async def move_breaker(self, name: str, verb: BreakerVerb, *, by: str, why: str) -> Answer:
-        """Force a breaker open or closed, resume it, or let the next call probe."""
-        answer = await self._store.breaker_move(check_move(name, by, why), verb, by=by, why=why)
+        """Force a breaker open or closed, resume it, or let the next call probe.
+
+        Raises `UnknownName` for one of which nothing is known, unless it is forced: code elsewhere
+        may ask it. That of a schedule needs the schedule.
+        """
+        check_move(name, by, why)
+        if await self._store.breaker(name) is None:
+            await self._of_a_schedule(name)
+        answer = await self._store.breaker_move(name, verb, by=by, why=why)
         if answer is Answer.UNKNOWN:
-            await self.breaker(name)  # raises, with the nearest one
+            await self.breaker(name)  # raises, with the nearest one, where nobody asks it
+            answer = Answer.ALREADY if verb is BreakerVerb.RESUME else Answer.IMPOSSIBLE
         if answer is Answer.IMPOSSIBLE:
             raise Refused(f"{verb.value} is not possible: the breaker {name} is closed")
         if answer is Answer.DONE:

@@ -5,7 +5,7 @@ Whether a target is broken is the breaker's to decide (`core.tripping`); this on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -61,6 +61,19 @@ def breaker_before(definition: Definition, task: Task | None) -> str | None:
         return _named(task.breaker, definition, task.decode(definition.args))
     except Exception:  # a choice by users' code, or arguments that fit no more: its runs say so
         return None
+
+
+def breakers_asked(definitions: Iterable[Definition], tasks: Mapping[str, Task]) -> set[str]:
+    """Return the breakers that runs of these schedules and tasks ask, as far as that is known.
+
+    Which one a task asks that chooses by its arguments is not known before it is run.
+    """
+    found = {breaker_before(one, tasks.get(one.task)) for one in definitions}
+    for name, task in tasks.items():
+        if task.breaker is not None and task.breaker.of is None:
+            declared = breaker_for(task.breaker, name, None, {})
+            found.add(None if declared is None else declared.name)
+    return {one for one in found if one is not None}
 
 
 def _named(declared: Breaker, definition: Definition, arguments: Mapping[str, Any]) -> str | None:

@@ -55,3 +55,19 @@ async def test_one_instance_is_shown_by_its_boot(api: Caller) -> None:
     assert (shown.body["name"], shown.body["standing"]) == ("w", "live")
     other = api.app.clock.new_id()
     assert (await api.call("GET", f"/api/v1/instances/{other}")).status == 404
+
+
+async def test_the_breaker_of_a_schedule_is_there_with_it_and_not_without(api: Caller) -> None:
+    file = '[timers.pulse]\nevery = "1h"\nurl = "https://example.com/"\n'
+    body = {"file": file, "dry_run": False}
+    assert (await api.call("POST", "/api/v1/timers/apply", body=body)).status == 200
+    shown = await api.call("GET", f"{BREAKERS}/schedule:pulse")
+    assert (shown.status, shown.body["state"], shown.body["changes"]) == (200, "closed", [])
+    said = await api.call("POST", f"{BREAKERS}/schedule:puls/force-open", body={"reason": "so"})
+    assert said.status == 404 and "did you mean 'pulse'" in str(said.body)
+    assert (await api.call("GET", f"{BREAKERS}/schedule:puls")).status == 404
+    assert (await api.call("GET", BREAKERS)).body["items"] == []
+    said = await api.call("POST", f"{BREAKERS}/erp/force-open", body={"reason": "so"})
+    assert said.status == 200 and "known here asks it" in said.body["note"]
+    said = await api.call("POST", f"{BREAKERS}/schedule:pulse/force-open", body={"reason": "so"})
+    assert (said.status, said.body) == (200, {"outcome": "done", "note": ""})

@@ -2,7 +2,7 @@
 
 A breaker is named as its task or code names it, or by its schedule (`schedule:nightly`). Whoever
 forces, resumes or probes says why; who and why are kept for ever. A target that nothing is known
-against has no breaker here, and calls to it pass; it can be held open all the same.
+against is not listed, and calls to it pass; it can be shown, and held open, all the same.
 """
 
 from __future__ import annotations
@@ -75,6 +75,12 @@ class BreakerInFull(BreakerShown):
     changes: list[BreakerChange]
 
 
+class BreakerMoved(Changed):
+    """What a person's word came to; `note` says so where nothing known here asks the breaker."""
+
+    note: str = ""
+
+
 class BreakerQuery(Paging):
     """Which breakers; with `broken` those only that hold calls back."""
 
@@ -110,37 +116,37 @@ def _change(line: BreakerLine) -> BreakerChange:
 
 
 @room.post("/{breaker}/force-open", Right.OPERATE, summary="Hold calls back", problems=(404, 409))
-async def force_open(desk: AtDesk, breaker: Segment, said: Because) -> Changed:
+async def force_open(desk: AtDesk, breaker: Segment, said: Because) -> BreakerMoved:
     """Hold calls to a target back, until somebody says otherwise; it need not be known yet."""
     return await _move(desk, breaker, BreakerVerb.FORCE_OPEN, said.reason)
 
 
 @room.post("/{breaker}/force-close", Right.OPERATE, summary="Let calls pass", problems=(404, 409))
-async def force_close(desk: AtDesk, breaker: Segment, said: Because) -> Changed:
+async def force_close(desk: AtDesk, breaker: Segment, said: Because) -> BreakerMoved:
     """Let calls to a target pass, whatever fails, until somebody says otherwise."""
     return await _move(desk, breaker, BreakerVerb.FORCE_CLOSE, said.reason)
 
 
 @room.post("/{breaker}/resume", Right.OPERATE, summary="Close a breaker", problems=(404, 409))
-async def resume(desk: AtDesk, breaker: Segment, said: Because) -> Changed:
+async def resume(desk: AtDesk, breaker: Segment, said: Because) -> BreakerMoved:
     """Close a breaker with nothing counted; its rules hold again, and runs that waited go on."""
     return await _move(desk, breaker, BreakerVerb.RESUME, said.reason)
 
 
 @room.post("/{breaker}/probe", Right.OPERATE, summary="Probe now", problems=(404, 409))
-async def probe(desk: AtDesk, breaker: Segment, said: Because) -> Changed:
+async def probe(desk: AtDesk, breaker: Segment, said: Because) -> BreakerMoved:
     """Let the next call probe, before the pause is over; 409 while it is closed."""
     return await _move(desk, breaker, BreakerVerb.PROBE, said.reason)
 
 
-async def _move(desk: AtDesk, name: str, verb: BreakerVerb, reason: str) -> Changed:
+async def _move(desk: AtDesk, name: str, verb: BreakerVerb, reason: str) -> BreakerMoved:
     before = await _known(desk, check_breaker(name))
     async with desk.changing(
         f"breakers.{verb.value}", name, why=reason, before=before, asked=None
     ) as entry:
         answer = await desk.client.move_breaker(name, verb, by=desk.caller.by, why=reason)
         entry.outcome, entry.after = answer.value, await _known(desk, name)
-    return Changed(outcome=answer.value)
+    return BreakerMoved(outcome=answer.value, note=await desk.client.unasked(name))
 
 
 async def _known(desk: AtDesk, name: str) -> dict[str, object] | None:
