@@ -233,6 +233,18 @@ async def it_opened_by_itself(s: Scene) -> Asked:
     return Asked("breaker:bank", (*told, f"waiting for it: {run.id}"), (str(run.id),))
 
 
+@targets(
+    C.BREAKER_OPEN,
+    "open since 2026-01-05 00:00:00 +00:00 (2 h ago) after 2 × server error",
+    "its pause is over: the next call probes",
+)
+async def its_pause_is_over(s: Scene) -> Asked:
+    """It opened, its pause is over, and nobody has called since."""
+    await fail(s)
+    s.turn(2 * HOUR)
+    return Asked("breaker:bank", ("duly breakers resume bank --why WHY",))
+
+
 @targets(C.BREAKER_PROBED, "half open since 2026-01-05 00:00:00", "a probe is under way until")
 async def a_probe_is_under_way(s: Scene) -> Asked:
     """Its pause is over, and one leased call tries it."""
@@ -454,8 +466,10 @@ async def a_timer_that_tripped(s: Scene) -> Asked:
     await hand.tick("40m")
     telling = Telling(hand.app.bus, s.clock)
     await Halting(s.store, s.tasks, clock=s.clock, telling=telling).turn()
-    told = ("after 5 × route not found; next probe at 2026-01-05 00:40:", "was answered with 404",
-            f"it calls GET http://{HOST}:", "/prices")  # fmt: skip
+    told = ("after 5 × route not found, last 404 from GET http://", "/prices; next probe at 2026-",
+            "was answered with 404", f"it calls GET http://{HOST}:",
+            "duly breakers probe schedule:pulse --why WHY",
+            "duly breakers resume schedule:pulse --why WHY")  # fmt: skip
     return Asked("timer:pulse", told, ("breaker:schedule:pulse",))
 
 

@@ -249,6 +249,7 @@ class BreakerRow(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str = ""  # of the run that made it, where it was of one
     owner: str = ""  # whose application made it, where no schedule did
     endpoint: str = ""  # method and URL of that call, where it was a timer's
+    answer: str = ""  # the status it was answered with, if it was
     ran_by: str = ""  # the instance that made it, and of which application
     failed_at: datetime | None = None
     opened_at: datetime | None = None  # since when it is not closed
@@ -341,6 +342,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str = ""
     owner: str = ""
     endpoint: str = ""
+    answer: str = ""
     ran_by: str = ""
     retry_after: timedelta | None = None
     lasts: timedelta = _NOTHING

@@ -405,6 +405,7 @@ def _blame(report: Report, now: datetime) -> dict[str, object]:
         "schedule": report.schedule,
         "owner": report.owner,
         "endpoint": report.endpoint,
+        "answer": report.answer,
         "ran_by": report.ran_by,
         "failed_at": now,
     }

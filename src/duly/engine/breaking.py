@@ -288,6 +288,7 @@ class Gate:
             error=text if came is Came.BROKEN else "",
             who=who,
             endpoint=passage.endpoint,
+            answer=str(getattr(error, "answer", None) or "") if passage.endpoint else "",
             retry_after=None if retry_after is None else timedelta(seconds=retry_after),
         )
 

@@ -220,7 +220,7 @@ class Narrowed:
         if not self._told or schedule_of_breaker(name) is not None:
             return None
         found = await self._store.breaker(name)
-        blank = dict.fromkeys(("error", "who", "endpoint", "ran_by", "by", "why"), "")
+        blank = dict.fromkeys(("error", "who", "endpoint", "answer", "ran_by", "by", "why"), "")
         return None if found is None else msgspec.structs.replace(found, **blank)
 
     async def breakers(self, where: BreakerFilter) -> list[BreakerRow]:

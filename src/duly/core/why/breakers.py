@@ -70,10 +70,10 @@ def breaker_standing(row: BreakerRow, fleet: Fleet) -> Standing:
             cause = Cause.BREAKER_COUNTING if row.failures else Cause.BREAKER_CLOSED
             return Standing(cause, _closed(row), since=row.closed_at)
         case BreakerState.OPEN:
-            probe = "" if row.probe_at is None else f"; next probe at {fleet.at(row.probe_at)}"
-            now = command("breakers", "probe", row.name, "--why", "WHY")
-            told = f"open{since}{_after(row)}{probe}"
-            return Standing(Cause.BREAKER_OPEN, told, helps=[now, resume], since=row.opened_at)
+            due = row.probe_at is not None and row.probe_at <= fleet.now
+            told = f"open{since}{_after(row)}{_probe(row, fleet)}"
+            now = [] if due else [command("breakers", "probe", row.name, "--why", "WHY")]
+            return Standing(Cause.BREAKER_OPEN, told, helps=[*now, resume], since=row.opened_at)
         case BreakerState.HALF_OPEN:
             until = "" if row.probe_until is None else f" until {fleet.at(row.probe_until)}"
             probed = row.probe is not None
@@ -90,11 +90,21 @@ def _closed(row: BreakerRow) -> str:
     return f"closed: calls pass{counted}"
 
 
+def _probe(row: BreakerRow, fleet: Fleet) -> str:
+    if row.probe_at is None:
+        return ""
+    if row.probe_at <= fleet.now:
+        return "; its pause is over: the next call probes"
+    return f"; next probe at {fleet.at(row.probe_at)}"
+
+
 def _after(row: BreakerRow) -> str:
     if not row.failures:
         return ""
     word = FAULTS[Fault(row.fault)].words if row.fault in FAULTS else "failures"
-    return f" after {row.failures} × {word}"
+    answer = f" {row.answer}" if row.answer else ""
+    last = f", last{answer} from {row.endpoint}" if row.endpoint else ""
+    return f" after {row.failures} × {word}{last}"
 
 
 def _causes(row: BreakerRow, fleet: Fleet) -> list[str]:

@@ -52,6 +52,7 @@ def explain_schedule(
         causes.append(f"{which} is {told.headline}")
         causes += [f"the last failure: {breaker.error}"] if breaker.error else []
         also.append(told.cause)
+        helps += told.helps
         seen.append(f"{WAITS}{breaker.name}")
     causes += [told_range(one, fleet) for one in ranges[-SHOWN:]]
     causes += [told_backlog(one, fleet) for one in backlogs[:SHOWN]]

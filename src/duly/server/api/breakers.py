@@ -46,6 +46,7 @@ class BreakerShown(BaseModel):
     error: str
     who: str
     endpoint: str = Field(description="Of the call that failed last, where it was a timer's.")
+    answer: str = Field(description="The status that this call was answered with, if it was.")
     ran_by: str = Field(description="The instance that made it, and its application.")
     failed_at: Shown | None
     opened_at: Shown | None = Field(description="Since when it is not closed.")
