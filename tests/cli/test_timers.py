@@ -69,6 +69,30 @@ def test_a_timer_is_added_shown_and_removed(store: Prepared) -> None:
     assert store.json("timers", "list")[0]["state"] == "retired"
 
 
+def test_the_query_of_a_url_is_shown_to_whoever_asks_for_the_call_alone(store: Prepared) -> None:
+    url = "https://example.com/x?key=c4nary"
+    store.out("timers", "add", "pulse", "--every", "1h", "--url", url)
+    assert store.json("timers", "show", "pulse")["call"]["url"] == url
+    for command in (("timers", "list"), ("timers", "list", "-o", "json"),
+                    ("timers", "show", "pulse"), ("why", "pulse")):  # fmt: skip
+        told = store.out(*command)
+        assert "https://example.com/x?…" in told or "x?\\u2026" in told, told
+        assert "c4nary" not in told, command
+    assert (
+        "would be sent as it is written"
+        in fault(
+            store,
+            "timers",
+            "add",
+            "x",
+            "--every",
+            "1h",
+            "--url",
+            "https://example.com/?k=secret:SHOP",
+        )[1]
+    )
+
+
 def test_a_timer_whose_target_fails_says_since_when_and_why(store: Prepared) -> None:
     store.out("timers", "add", "pulse", "--every", "1h", "--url", "https://example.com/")
     well = store.json("timers", "show", "pulse")["health"]

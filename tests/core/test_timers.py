@@ -23,6 +23,7 @@ from duly.core.calls import (
     render,
     with_secrets,
 )
+from duly.core.secretive import is_secretive
 from duly.core.targets import Rules
 from duly.core.timers import KEYS, call_of, read_timer, read_timers
 from duly.core.zones import zone
@@ -60,6 +61,14 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"url": URL, "headers": {"Authorization": "Bearer abc"}}, "headers", "secret:NAME"),
     ({"url": URL, "headers": {"X": "secret:lower"}}, "headers", "a secret's name"),
     ({"url": URL, "headers": {"X": "secret:"}}, "headers", "a secret's name"),
+    ({"url": f"{URL}?key=secret:SHOP"}, "url", "in headers and in sign, and would be sent"),
+    ({"base": URL, "path": "/secret:SHOP"}, "path", "name no secret, got secret:SHOP"),
+    ({"base": f"{URL}/secret:SHOP"}, "base", "to name no secret"),
+    ({"url": URL, "method": "POST", "text": "key=secret:SHOP"}, "text", "to name no secret"),
+    ({"url": URL, "method": "POST", "template": "{due} secret:SHOP"}, "template", "no secret"),
+    ({"url": URL, "method": "POST", "json": {"a": [{"b": "\nsecret:SHOP"}]}}, "json", "no secret"),
+    ({"url": URL, "method": "POST", "json": {"secret:SHOP": 1}}, "json", "to name no secret"),
+    ({"url": URL, "headers": {"X-Auth-Token": "abc"}}, "headers", "secret:NAME"),
     ({"url": URL, "headers": {f"X-{n}": "a" for n in range(51)}}, "headers", "at most 50"),
     ({"url": URL, "text": "a"}, "text", "a GET to have no body"),
     ({"url": URL, "method": "POST", "text": "a", "json": 1}, "text", "expected one body"),
@@ -88,6 +97,25 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"url": URL, "breaker": "tenant"}, "breaker", "expected a tenant too"),
     ({"url": URL, "threshold": 0}, "threshold", "from 1 to 1000"),
 ]
+
+NAMED = (
+    "Authorization Proxy-Authorization Cookie X-API-Key X-Auth-Token X-AuthToken X_SHOP_KEY Key"
+    " Client-Secret X-Password Shop-Passwd X-ApiKey X-Access-Token X-Credentials Key-Secret"
+)
+HARMLESS = (
+    "Accept X-Idempotency-Key Partition-Key Cache-Key X-Key-Id X-Token-Type X-Monkey X-Max-Tokens"
+    " Keyword X-Tokenizer Surrogate-Key X-Secret-Name Keep-Alive"
+)
+
+
+def test_a_header_that_carries_a_secret_is_known_by_its_name() -> None:
+    names = [*NAMED.split(), *HARMLESS.split()]
+    assert " ".join(one for one in names if is_secretive(one)) == NAMED
+    for name in NAMED.split():
+        assert check_call({"url": URL, "headers": {name: "Bearer secret:SHOP"}}).secrets == (
+            "SHOP",
+        )
+
 
 SHARED: list[tuple[dict[str, Any], str, int]] = [
     ({}, "", 5),

@@ -34,6 +34,7 @@ from duly.core.runs import Answer, RunFilter, RunView
 from duly.core.schedules import ScheduleRow
 from duly.core.spoken import last_line
 from duly.core.states import RunState
+from duly.core.targets import shown_url
 from duly.core.timers import KEYS, OWNER, Timer, call_of, read_timer, read_timers
 from duly.core.why.schedules import last_answer
 from duly.errors import Refused, WorkFailed
@@ -65,6 +66,9 @@ async def list_timers(app_spec: str | None, store: str | None, output: str) -> N
         found = await app.client.timers()
         health = await app.client.health(found)
         rows = [timer_row(one, health.get(one.name), await _last(app, one)) for one in found]
+    for row in rows:
+        if row["call"] is not None:
+            row["call"]["url"] = shown_url(row["call"]["url"])
     show(rows, _COLUMNS, output, empty="no timers; make one with duly timers add")
 
 
@@ -75,12 +79,15 @@ async def _last(app: Duly, row: ScheduleRow) -> RunView | None:
 
 
 def timer_row(row: ScheduleRow, health: Health | None, last: RunView | None) -> dict[str, Any]:
-    """Return a timer as JSON carries it; secrets are names only, as they are stored."""
+    """Return a timer as JSON carries it; secrets are names only, as they are stored.
+
+    Its URL is whole in `call` alone.
+    """
     call = call_of(row.definition)
     told = schedule_row(row, health)
     del told["args"]
     return told | {
-        "calls": None if call is None else f"{call.method} {call.url}",
+        "calls": None if call is None else call.endpoint,
         "call": None if call is None else msgspec.to_builtins(call),
         "last_run": None if last is None else last.id,
         "last_answer": None if last is None else last_answer(last) or last.state.value,
@@ -99,7 +106,17 @@ async def show_timer(name: str, app_spec: str | None, store: str | None, output:
         row = await app.client.timer(name)
         health = await app.client.health([row])
         shown = timer_row(row, health.get(name), await _last(app, row))
-    show_fields(shown_alone(shown) if output == "table" else shown, output)
+    if output == "table":
+        shown = {key: one for key, one in shown_alone(shown).items() if key != "call"} | _told(row)
+    show_fields(shown, output)
+
+
+def _told(row: ScheduleRow) -> dict[str, Any]:
+    """Return what is left of a call for people: all of it but the query of its URL."""
+    call = call_of(row.definition)
+    if call is None:
+        return {}
+    return {"call": msgspec.to_builtins(call) | {"url": shown_url(call.url)}}
 
 
 # --- making and removing --------------------------------------------------------------------

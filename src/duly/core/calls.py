@@ -24,6 +24,7 @@ from msgspec import UNSET, UnsetType
 from duly.core.access import on_rows
 from duly.core.breakers import Breaker, breaker_of_tenant, check_breaker, fitted
 from duly.core.durations import parse_duration
+from duly.core.secretive import is_secretive, refuse_reference
 from duly.core.targets import Rules, read_target, shown_url
 from duly.errors import InvalidValue, UnknownName, UsageError, brief, one_line
 
@@ -52,8 +53,6 @@ RESERVED = frozenset({
 """Headers that the sender sets itself."""
 
 COMPLETION_HEADERS = ("duly-run", "duly-completion-token")
-SECRETIVE = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
-"""Headers whose value must be a secret's name: it would stand in the store otherwise."""
 
 MOST_HEADERS, MOST_BODY = 50, 512 * 1024
 MOST_KEPT = 128 * 1024
@@ -301,6 +300,13 @@ def _text(what: str, value: object, most: int) -> str:
     return value
 
 
+def _public(what: str, value: object, most: int) -> str:
+    """Read a text that is sent as it is written, to be read by anybody who sees the call."""
+    text = _text(what, value, most)
+    refuse_reference(what, text)
+    return text
+
+
 def _method(value: object) -> str:
     method = value.upper() if isinstance(value, str) else value
     if method not in METHODS:
@@ -325,7 +331,7 @@ def _headers(value: object) -> dict[str, str]:
             raise InvalidValue(
                 f"expected the header {name} to be one line of at most 8,000 characters"
             )
-        if name.lower() in SECRETIVE and not secrets_in(text):
+        if is_secretive(name) and not secrets_in(text):
             raise InvalidValue(
                 f"expected the header {name} to name a secret, as in 'Bearer secret:NAME'"
             )
@@ -341,11 +347,12 @@ def _json(value: object) -> object:
         raise InvalidValue(f"expected json to be made of plain values: {one_line(error)}") from None
     if len(data) > MOST_BODY:
         raise InvalidValue(f"expected json to be at most {MOST_BODY:,} bytes, got {len(data):,}")
+    refuse_reference("json", data.decode())
     return msgspec.json.decode(data)
 
 
 def _template(value: object) -> str:
-    text = _text("template", value, MOST_BODY)
+    text = _public("template", value, MOST_BODY)
     places_in(text)
     return text
 
@@ -419,7 +426,7 @@ def _system(value: object) -> bool:
 def _path(value: object) -> str:
     if not isinstance(value, str) or not value.startswith("/"):
         raise InvalidValue.expected("path", "a text that begins with /", value)
-    return value
+    return _public("path", value, 2000)
 
 
 def _breaker(value: object) -> str:
@@ -438,13 +445,13 @@ def _threshold(value: object) -> int:
 
 
 READERS: Mapping[str, Callable[[object], Any]] = {
-    "url": lambda value: _text("url", value, 2000),
-    "base": lambda value: _text("base", value, 2000),
+    "url": lambda value: _public("url", value, 2000),
+    "base": lambda value: _public("base", value, 2000),
     "path": _path,
     "method": _method,
     "headers": _headers,
     "json": _json,
-    "text": lambda value: _text("text", value, MOST_BODY),
+    "text": lambda value: _public("text", value, MOST_BODY),
     "template": _template,
     "expect": _statuses,
     "deadline": _seconds("deadline", LONGEST_DEADLINE),

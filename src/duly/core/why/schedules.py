@@ -78,7 +78,7 @@ def _definition(row: ScheduleRow) -> tuple[list[str], list[Cause], list[str]]:
         call = call_of(row.definition)
         causes.append("it is a timer: no code declares it, and none takes it away")
         if call is not None:
-            causes.append(f"it calls {call.method} {call.url.partition('?')[0]}")
+            causes.append(f"it calls {call.endpoint}")
         return causes, [Cause.MADE_BY_PERSON], []
     by = f" by {row.by}" if row.by and row.state is ScheduleState.ACTIVE else ""
     causes.append(f"its definition is an edit{by}, and holds against code until given back")

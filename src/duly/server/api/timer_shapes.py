@@ -113,7 +113,7 @@ def shown(row: ScheduleRow, health: Health | None, latest: RunView | None) -> Ti
     schedule = {name: one for name, one in shown_schedule(row, health)}
     return TimerShown(
         **schedule,
-        calls=None if call is None else f"{call.method} {call.url}",
+        calls=None if call is None else call.endpoint,
         call=None if call is None else msgspec.to_builtins(call),
         latest_run=None if latest is None else str(latest.id),
         latest_answer=None if latest is None else last_answer(latest) or latest.state.value,
