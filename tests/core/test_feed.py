@@ -89,7 +89,7 @@ def test_a_look_tells_the_first_of_all_sorts_and_where_it_ended() -> None:
     cases = [(4, 3, Point(upto.floor), False), (3, 3, Point(upto.floor), False),
              (2, 2, found[1][0].point, True)]  # fmt: skip
     for limit, count, through, more in cases:
-        cut = [one[:limit] for one in found]
+        cut = [one[: limit + 1] for one in found]
         look = collected(after, upto, cut, limit)
         assert (len(look.happenings), look.through, look.more) == (count, through, more), limit
     later = Point(upto.floor + SECOND)

@@ -144,9 +144,12 @@ def settled(now: datetime, oldest: datetime | None, *, blind: bool = False) -> S
 def collected(
     after: Point, upto: Settled, found: Sequence[Sequence[Happening]], limit: int
 ) -> Look:
-    """Make a look of the first happenings behind `after` of each sort, `limit` of each at most."""
+    """Make a look of the first happenings behind `after`, of each sort one more than `limit`.
+
+    The one more says whether there is any: however a store sorts them, they all say the same.
+    """
     merged = sorted((one for sort in found for one in sort), key=lambda one: one.point)
-    more = len(merged) > limit or any(len(sort) >= limit for sort in found)
+    more = len(merged) > limit
     told = tuple(merged[:limit])
     through = told[-1].point if more else max(after, Point(upto.floor))
     return Look(upto.now, through, told, more, upto.unsure)

@@ -84,6 +84,19 @@ async def test_everything_is_told_once_and_in_order(world: World, limit: int) ->
         assert await told(world, Point.parse(point.text()) or START) == expected[index + 1 :]
 
 
+@pytest.mark.parametrize(("short", "more"), [(0, False), (1, True)])
+@pytest.mark.parametrize("several", [False, True], ids=["of one sort", "of several sorts"])
+async def test_a_look_says_whether_there_is_more(
+    world: World, several: bool, short: int, more: bool
+) -> None:
+    for _ in range(2):
+        await world.boot()
+    there = 2 + (len(await much(world)) if several else 0)
+    world.turn(HOUR)
+    look = await world.store.feed(START, limit=there - short, now=world.now)
+    assert (len(look.happenings), look.more) == (there - short, more)
+
+
 async def test_fields_are_those_of_the_catalogue(world: World) -> None:
     await much(world)
     for look in await everything(world):

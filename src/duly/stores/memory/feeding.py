@@ -27,7 +27,7 @@ class FeedVerbs:
         upto = feed.settled(self._now(now), None)
         if after is None:
             return feed.nothing(upto)
-        return feed.collected(after, upto, [self._behind(after, upto)[:limit]], limit)
+        return feed.collected(after, upto, [self._behind(after, upto)[: limit + 1]], limit)
 
     def _behind(self, after: Point, upto: Settled) -> list[Happening]:
         found = (one for one in self._happened() if after < one.point < Point(upto.floor))

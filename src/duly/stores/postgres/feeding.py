@@ -41,7 +41,7 @@ class FeedVerbs(Ground):
             return feed.nothing(upto)
         found = []
         for sort, (sql, make) in _SORTS.items():
-            rows = await self._fetch(sql, *_range(after, sort, upto), limit)
+            rows = await self._fetch(sql, *_range(after, sort, upto), limit + 1)
             found.append([make(row) for row in rows])
         return feed.collected(after, upto, found, limit)
 

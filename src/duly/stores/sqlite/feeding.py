@@ -51,7 +51,7 @@ def read(tx: Tx, after: Point, upto: Settled, limit: int) -> Look:
         behind: Any = number
         if sort not in feed.NUMBERED:
             behind = b"" if number < 0 else UUID(int=number).bytes
-        return tx.all(sql, micros(after.at), behind, micros(upto.floor), limit)
+        return tx.all(sql, micros(after.at), behind, micros(upto.floor), limit + 1)
 
     found = [
         [make(row) for row in rows(_ENDED.format(state=state.value), Sort.ENDED)]
