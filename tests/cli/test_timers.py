@@ -9,6 +9,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from duly.app import Duly
 from duly.cli.command import cli
 from duly.cli.faults import Fault, fault_of
 from duly.core.breakers import BreakerPolicy, Came, Report
+from duly.core.timers import read_timer
 from duly.stores.base import Store
 from tests.cli.prepared import BOOT, Prepared
 from tests.cli.typed import living
@@ -116,6 +118,33 @@ def test_a_timer_whose_target_fails_says_since_when_and_why(store: Prepared) -> 
         assert (words["state"], words["breaker_state"]) == ("active", "open")
         for word in ("failure_count", "last_failed_at", "route not found", "next_probe_at"):
             assert word in shown, (command, word)
+
+
+def test_a_timer_that_would_never_fire_is_refused(store: Prepared, tmp_path: Path) -> None:
+    old = ("--at", "2020-01-01T00:00:00Z", "--url", "https://example.com/")
+    said = "expected the timer old to have an occurrence to come"
+    for more in ([], ["--dry-run"]):
+        assert said in fault(store, "timers", "add", "old", *old, *more)[1]
+    assert store.json("timers", "list") == []
+    file = tmp_path / "timers.toml"
+    file.write_text('[timers.old]\nat = 2020-01-01T00:00:00Z\nurl = "https://example.com/"\n'
+                    '[timers.new]\nevery = "1h"\nurl = "https://example.com/"\n')  # fmt: skip
+    assert said in fault(store, "timers", "apply", str(file))[1]
+    assert store.json("timers", "list") == [], "nothing of the file was done"
+
+
+def test_one_that_has_fired_may_stay_in_its_file(store: Prepared, tmp_path: Path) -> None:
+    file = tmp_path / "timers.toml"
+    when, text = datetime.now(UTC) - timedelta(hours=1), '[timers.old]\nat = {}\nurl = "{}"\n'
+
+    async def made_before(kept: Store, app: Duly) -> None:
+        timer, _ = read_timer("old", {"at": when.isoformat(), "url": "https://example.com/"})
+        assert timer is not None
+        await kept.declare(BOOT, "timers", [timer.definition], new_id=app.clock.new_id)
+
+    store.at(made_before)
+    file.write_text(text.format(when.isoformat(), "https://example.com/other"))
+    assert "changed" in store.out("timers", "apply", str(file))
 
 
 def test_every_fault_of_a_timer_is_told_at_once(store: Prepared) -> None:

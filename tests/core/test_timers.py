@@ -247,13 +247,16 @@ def test_a_timer_is_a_schedule_whose_arguments_are_its_call() -> None:
 
 BAD_TIMERS: list[tuple[Any, dict[str, Any], str, str]] = [
     ("a", {}, "cron", "exactly one of cron, every, at; got none"),
-    ("a", {"cron": "* * * * *", "every": "1m"}, "cron", "got cron and every"),
+    ("a", {"cron": "* * * * *", "every": "1m"}, "every", "got cron and every"),
     ("a", {"cron": "0 25 * * *"}, "cron", "hour"),
     ("a", {"cron": 7}, "cron", "a text"),
-    ("a", {"cron": "* * * * *", "tz": "Mars"}, "cron", "Mars"),
-    ("a", {"every": "1m", "tz": "Mars"}, "cron", "Mars"),
-    ("a", {"every": "-1m"}, "cron", "a duration"),
-    ("a", {"at": "2026-01-01T00:00"}, "cron", "with an offset"),
+    ("a", {"cron": "* * * * *", "tz": "Mars"}, "tz", "Mars"),
+    ("a", {"every": "1m", "tz": "Mars"}, "tz", "Mars"),
+    ("a", {"every": "1m", "tz": 7}, "tz", "a text"),
+    ("a", {"every": "-1m"}, "every", "a duration"),
+    ("a", {"every": "5"}, "every", "a duration"),
+    ("a", {"at": "2026-01-01T00:00"}, "at", "with an offset"),
+    ("a", {"at": "tomorrow"}, "at", "with an offset"),
     ("a", {"every": "1m", "jitter": "1h"}, "jitter", "smaller than the smallest gap"),
     ("a", {"every": "1m", "catch_up": "al"}, "catch_up", "did you mean 'all'?"),
     ("a", {"every": "1m", "overlap": 7}, "overlap", "no value of overlap"),
@@ -326,6 +329,11 @@ Cookie = "a=b"
 [timers.c]
 every = "1h"
 url = "https://example.com/"
+
+[timers.d]
+url = "https://example.com/"
+tz = "Mars"
+every = "5"
 """
 
 
@@ -341,6 +349,8 @@ def test_a_bad_file_tells_every_fault_with_its_line() -> None:
         (8, "expected a timer's name to be 1 to 128 letters, digits and _ . "),
         (11, "b c.deadline"),
         (13, "c.headers"),
+        (21, "d.tz"),
+        (22, "d.every"),
     ]
 
 

@@ -26,10 +26,11 @@ from duly.core.calls import TASK
 from duly.core.firing import run_for
 from duly.core.runs import Answer, Origin
 from duly.core.schedules import Definition, ScheduleRow
+from duly.core.spoken import rfc3339
 from duly.core.states import ENDS, ScheduleState, ScheduleVerb
 from duly.core.steps import MOST_WORDS, TOKENS, Memory, of_call
 from duly.core.timers import OWNER, TimerFile
-from duly.core.triggers import Once
+from duly.core.triggers import Once, trigger_from_spec
 from duly.errors import InvalidValue, Refused, UnknownName, one_line
 
 LONGEST_MESSAGE = 1000
@@ -92,13 +93,17 @@ class TimerVerbs(RunVerbs):
 
         `definition` is what `core.timers.read_timer` made. Raises `Refused` when the name belongs
         to another schedule or another owner, or when somebody else changed it meanwhile: since
-        this call, or since `revision` was seen (0: there was none).
+        this call, or since `revision` was seen (0: there was none); and `InvalidValue` where it is
+        new, or due at other times than before, and would never fire.
         """
         row = await self._store.schedule(definition.name)
         saved = _saved(row, definition, owner)
         if revision not in (None, 0 if row is None else row.revision):
             raise _changed(definition.name)
-        if dry_run or saved is Saved.SAME:
+        if saved is Saved.SAME:
+            return saved
+        _check_to_come(row, definition, await self._store.clock())
+        if dry_run:
             return saved
         if row is None:
             blank = msgspec.structs.replace(definition, trigger=_NEVER)
@@ -163,10 +168,11 @@ class TimerVerbs(RunVerbs):
         if prune and not file.says_owner:
             raise InvalidValue("expected a file that removes others to name its owner")
         rows = {one.name: one for one in await self._store.schedules()}
-        outcomes = {}
+        outcomes, now = {}, await self._store.clock()
         for one in file.timers:
             name = one.definition.name
             outcomes[name] = _saved(rows.get(name), one.definition, file.owner)
+            _check_to_come(rows.get(name), one.definition, now)
         others = [
             row.name
             for row in rows.values()
@@ -236,6 +242,18 @@ def _knows(memory: Memory, token: str) -> bool:
     digest = sha256(token.encode("utf-8", "replace")).hexdigest().encode()
     hashes = [one.value.strip(b'"') for one in memory.steps if one.name.startswith(TOKENS)]
     return any([compare_digest(digest, one) for one in hashes])
+
+
+def _check_to_come(row: ScheduleRow | None, definition: Definition, now: datetime) -> None:
+    """Refuse a timer that would never fire; one that has fired may stay in its file as it was."""
+    if row is not None and row.definition.trigger == definition.trigger:
+        return
+    trigger = trigger_from_spec(definition.trigger)
+    if trigger.next_after(now) is None:
+        raise InvalidValue(
+            f"expected the timer {definition.name} to have an occurrence to come:"
+            f" it is due {trigger.describe()}, and now it is {rfc3339(now)}"
+        )
 
 
 def _changed(name: str) -> Refused:

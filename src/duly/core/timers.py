@@ -117,7 +117,7 @@ def read_timer(
     of_call = {key: value for key, value in fields.items() if key in READERS}
     call, wrong = read_call(of_call, rules)
     faults += wrong
-    trigger = _read("cron", faults, lambda: _trigger(fields))
+    trigger = _trigger(fields, faults)
     when = {
         key: _read(key, faults, partial(read, fields[key]))
         for key, read in _POLICIES.items()
@@ -159,22 +159,33 @@ def _read(key: str, faults: list[Fault], read: Callable[[], Any]) -> Any:
         return None
 
 
-def _trigger(fields: Mapping[str, object]) -> Trigger:
+def _trigger(fields: Mapping[str, object], faults: list[Fault]) -> Trigger | None:
+    """Return when it is due, or None with faults, each under the key that is wrong."""
+    tz = _read("tz", faults, lambda: _zone(fields.get("tz"))) or "UTC"
     given = [key for key in _WHEN if key in fields]
     if len(given) != 1:
-        raise InvalidValue(
-            f"expected exactly one of cron, every, at; got {' and '.join(given) or 'none'}"
-        )
-    tz = fields.get("tz")
-    if tz is not None:
-        zone(_as_text("tz", tz))
-    match given[0]:
+        told = f"expected exactly one of cron, every, at; got {' and '.join(given) or 'none'}"
+        faults.append(Fault(given[1] if given else "cron", told))
+        return None
+    trigger: Trigger | None = _read(given[0], faults, lambda: _due(given[0], fields[given[0]], tz))
+    return trigger
+
+
+def _due(key: str, value: object, tz: str) -> Trigger:
+    match key:
         case "cron":
-            return Cron(_as_text("cron", fields["cron"]), tz="UTC" if tz is None else str(tz))
+            return Cron(_as_text("cron", value), tz=tz)
         case "every":
-            return Every(parse_duration(fields["every"], what="every"))  # type: ignore[arg-type]
+            return Every(parse_duration(value, what="every"))  # type: ignore[arg-type]
         case _:
-            return Once(_instant(fields["at"]))
+            return Once(_instant(value))
+
+
+def _zone(tz: object) -> str:
+    if tz is None:
+        return "UTC"
+    zone(_as_text("tz", tz))
+    return str(tz)
 
 
 def _as_text(what: str, value: object) -> str:

@@ -57,7 +57,7 @@ async def test_every_fault_of_a_timer_is_told_at_once_and_nothing_is_changed(api
     wrong = {"every": "soon", "url": "http://10.0.0.1/", "headers": {"Host": "x"}, "reason": "so"}
     said = await save(api, wrong)
     assert (said.status, said.body["type"]) == (422, "urn:duly:problem:invalid")
-    assert [one["where"] for one in said.body["errors"]] == ["headers", "url", "cron"]
+    assert [one["where"] for one in said.body["errors"]] == ["headers", "url", "every"]
     cases: list[dict[str, Any]] = [
         {"url": PULSE["url"]},
         PULSE | {"cron": "* * * * *"},
