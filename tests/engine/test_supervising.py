@@ -416,7 +416,7 @@ async def test_a_queue_that_nobody_serves_is_an_incident_until_somebody_does(
     await bench.past(600)
     [one] = await bench.client.incidents()
     assert (one.kind, one.subject) == (UNSERVED, "mail")
-    assert one.evidence["run"] == str(run) and one.evidence["task"] == "work"
+    assert one.evidence["run"] == str(run) and one.evidence["tasks"] == "work"
     await bench.start(app, queues=("mail",))
     await bench.past(600)
     assert await bench.client.incidents() == []

@@ -120,8 +120,8 @@ def _move(name: str, verb: BreakerVerb, done: str, meaning: str) -> None:
     ) -> None:
         app = find_app(app_spec, store)
         async with opened(app):
-            answer = await app.client.move_breaker(breaker, verb, by=by, why=why)
             unasked = await app.client.unasked(breaker)
+            answer = await app.client.move_breaker(breaker, verb, by=by, why=why)
         told = "it was so before; nothing changed" if answer is Answer.ALREADY else done
         click.echo(f"breaker {breaker}: {told}")
         if unasked:

@@ -99,7 +99,7 @@ class Unserved:
             owner=owner,
             evidence={
                 "queue": queue,
-                "task": first.task,
+                "tasks": first.task,
                 "run": str(first.run),
                 "what helps": f"duly worker --queues {queue}",
             },

@@ -142,12 +142,13 @@ async def probe(desk: AtDesk, breaker: Segment, said: Because) -> BreakerMoved:
 
 async def _move(desk: AtDesk, name: str, verb: BreakerVerb, reason: str) -> BreakerMoved:
     before = await _known(desk, check_breaker(name))
+    note = await desk.client.unasked(name)
     async with desk.changing(
         f"breakers.{verb.value}", name, why=reason, before=before, asked=None
     ) as entry:
         answer = await desk.client.move_breaker(name, verb, by=desk.caller.by, why=reason)
         entry.outcome, entry.after = answer.value, await _known(desk, name)
-    return BreakerMoved(outcome=answer.value, note=await desk.client.unasked(name))
+    return BreakerMoved(outcome=answer.value, note=note)
 
 
 async def _known(desk: AtDesk, name: str) -> dict[str, object] | None:
