@@ -132,7 +132,8 @@ def live(seed: int, *, make_store: MakeStore = model, hasty: bool = False) -> Ou
     machine.enter_context(simulated())
     try:
         try:
-            loop.run_until_complete(loop.spawn(loop.world, fleet.live()))
+            life = world.watched("the world", fleet.live())
+            loop.run_until_complete(loop.spawn(loop.world, life))
         except (Spinning, Stuck) as error:
             world.judge.breach(f"P7: {error}")
         except RuntimeError:
@@ -141,7 +142,7 @@ def live(seed: int, *, make_store: MakeStore = model, hasty: bool = False) -> Ou
         breaches = list(world.judge.breaches)
         if not (hasty and breaches):
             breaches += final_breaches(world)
-        breaches += [str(one.get("exception") or one["message"]) for one in loop.troubles]
+        breaches += loop.unheard()
         history = tuple(world.history)
         return Outcome(
             seed=seed,

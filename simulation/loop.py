@@ -59,12 +59,13 @@ class SimLoop(base_events.BaseEventLoop):
         self.rng = rng
         self.steps = 0
         self.troubles: list[dict[str, Any]] = []
+        self._troubled: list[str] = []
         self.world = Lane("world")
         self.lanes = [self.world]
         self._living = [self.world]
         self._now = 0.0
         self._at_instant = 0
-        self._kept: list[asyncio.Task[Any]] = []
+        self._kept: list[tuple[Lane, asyncio.Task[Any]]] = []
         self._clock_resolution = 1e-9
         self.set_debug(False)  # debugging checks threads, and reads the stack at every callback
         self.set_task_factory(self._make_task)
@@ -106,9 +107,12 @@ class SimLoop(base_events.BaseEventLoop):
 
     def _make_task(self, loop: Any, coro: Any, **how: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **how)
-        self._kept.append(task)
+        context: contextvars.Context | None = how.get("context")
+        lane = LANE.get() if context is None else context.get(LANE)
+        self._kept.append((lane or self.world, task))
         if len(self._kept) % 5000 == 0:
-            self._kept = [one for one in self._kept if not one.done()]
+            self._troubled += self._unheard()
+            self._kept = [(lane, one) for lane, one in self._kept if not one.done()]
         return task
 
     # --- the loop -------------------------------------------------------------------------
@@ -194,13 +198,30 @@ class SimLoop(base_events.BaseEventLoop):
 
     # --- the end --------------------------------------------------------------------------
 
+    def unheard(self) -> list[str]:
+        """Return what was raised, and heard by nobody; the dead have nobody to hear them.
+
+        A task tells its loop of that only when it is collected, and all of them are kept here.
+        """
+        told = [str(one.get("exception") or one["message"]) for one in self.troubles]
+        return told + self._troubled + self._unheard()
+
+    def _unheard(self) -> list[str]:
+        found = []
+        for lane, task in self._kept:
+            if task.done() and lane.alive and task._log_traceback:
+                found.append(f"{lane.name} raised unheard: {task.exception()!r}")
+        return found
+
     def bury(self) -> None:
         """End every task that is left, the dead ones' too, without time passing, and close."""
-        left = [one for one in self._kept if not one.done()]
-        for task in left:
-            coro: Any = task.get_coro()
-            if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
-                coro.close()  # or it would complain that nobody awaited it
+        left = [one for _, one in self._kept if not one.done()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of work that was handed to one
+            for task in left:
+                coro: Any = task.get_coro()
+                if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+                    coro.close()  # or it would complain that nobody awaited it
         for lane in self.lanes:
             lane.alive, lane.paused = True, False
         self._living = self.lanes
@@ -211,7 +232,7 @@ class SimLoop(base_events.BaseEventLoop):
             self._run_ready()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # work that closing made them begin
-            for task in self._kept:  # those too that only began to end
+            for _, task in self._kept:  # those too that only began to end
                 if not task.done():  # its next step was dropped when its process was killed
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     with contextlib.suppress(RuntimeError):

@@ -90,7 +90,7 @@ class Person:
             await asyncio.sleep(after_s)
             await self.try_to(ask)
 
-        self.world.errands.add(asyncio.ensure_future(do()))
+        self.world.errand("somebody", do())
 
     def _approve(self, run: UUID) -> Awaitable[Any]:
         return self.client.approve(run, "boss", by="boss")

@@ -9,7 +9,6 @@ process reach those of its own host after milliseconds, and nobody else ever.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import random
 import threading
@@ -93,8 +92,12 @@ class Baton:
     def _run(self) -> None:
         while True:
             assert self._work is not None, "a thread is woken for work"
-            with contextlib.suppress(Killed):
+            try:
                 self._work()
+            except Killed:
+                pass
+            except Exception as error:  # the loop waits for this thread, which must not just die
+                self._loop.troubles.append({"message": "a thread raised", "exception": error})
             self._work = None
             self._back.release()
             self._go.acquire()

@@ -91,8 +91,8 @@ class Fleet:
         if faults.rash_every_s:
             clients.append(self._be_rash(Person(world, self.filled[0], 4), faults.rash_every_s))
         for one in troubles:
-            world.errands.add(asyncio.ensure_future(one))
-        asking = [asyncio.ensure_future(one) for one in clients]
+            world.errand("the nemesis", one)
+        asking = [world.errand("somebody", one) for one in clients]
         await self._ask_once(self.people[0])
         await asyncio.sleep(TROUBLE_S - world.loop.time())
         await self._calm(asking)
@@ -124,7 +124,8 @@ class Fleet:
             await process.engine.stop()
             self.world.exits(process)
 
-        self.world.loop.spawn(process.lane, leave())
+        leaving = self.world.watched(f"P7: the stop of {process.name}", leave())
+        self.world.loop.spawn(process.lane, leaving)
 
     async def _away(self, _: Process) -> None:
         seconds = self.chance.choice((3.0, 20.0, 90.0)) * self.chance.random()

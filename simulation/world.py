@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -117,6 +117,19 @@ class World:
         """Count something that a campaign must meet."""
         self.sometimes[what] += 1
 
+    async def watched(self, what: str, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do work that nobody may be there to hear of: what it raises is a breach."""
+        try:
+            return await work
+        except Exception as error:
+            self.judge.breach(f"{what} raised {type(error).__name__}: {error}")
+
+    def errand(self, what: str, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
+        """Begin work outside of the fleet."""
+        errand = asyncio.ensure_future(self.watched(what, work))
+        self.errands.add(errand)
+        return errand
+
     # --- processes ------------------------------------------------------------------------
 
     def client(self, tasks: Mapping[str, Task] = {}) -> tuple[SimStore, SimClock, Client]:
@@ -145,7 +158,8 @@ class World:
             processes=SimProcesses(self, process),
         )
         self.note(process.name, f"starts on {process.host}")
-        self.loop.spawn(process.lane, self._live(process, store, plan(self, process), ports))
+        life = self._live(process, store, plan(self, process), ports)
+        self.loop.spawn(process.lane, self.watched(f"P15: the life of {process.name}", life))
         return process
 
     async def _live(self, process: Process, store: Any, plan: Plan, ports: Ports) -> None:

@@ -1,0 +1,59 @@
+"""The judge itself: what breaks in a simulated world is told, whoever it happened to.
+
+Each case breaks one thing and demands the sentence for it. A world that is hasty ends at the first
+breach, so that most of these live through seconds of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from duly.client import Client
+from duly.engine import Engine
+from duly.engine.lease import Lease
+from simulation.campaign import live
+from simulation.people import Person
+from simulation.scenario import Fleet
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Simulated loops log their troubles as real ones would."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+# --- whoever raises is heard ----------------------------------------------------------------
+
+
+def broken(*given: Any, **how: Any) -> Any:
+    raise ValueError("broken on purpose")
+
+
+RAISING: tuple[tuple[str, Any, str, int, str], ...] = (
+    ("somebody who asks", Person, "ask", 1, "somebody raised ValueError"),
+    ("a verb of the client", Client, "cancel", 8, "somebody raised ValueError"),
+    ("what is done a while later", Client, "approve", 1, "somebody raised ValueError"),
+    ("the nemesis, killing", Fleet, "_kill", 15, "the nemesis raised ValueError"),
+    ("the nemesis, pausing", Fleet, "_pause", 2, "the nemesis raised ValueError"),
+    ("an engine that starts", Engine, "start", 1, "P15: the life of p1 raised ValueError"),
+    ("an engine that stops", Engine, "stop", 2, "P7: the stop of"),
+    ("the calm", Fleet, "_settle", 1, "the world raised ValueError"),
+    ("a keeper's thread", Lease, "beat", 1, "broken on purpose"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("who", "verb", "seed", "told"), [one[1:] for one in RAISING], ids=[one[0] for one in RAISING]
+)
+def test_whoever_raises_in_a_world_is_heard(who: Any, verb: str, seed: int, told: str) -> None:
+    with mock.patch.object(who, verb, broken):
+        outcome = live(seed, hasty=True)
+    assert any(told in one for one in outcome.breaches), outcome.breaches
