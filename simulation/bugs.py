@@ -47,6 +47,7 @@ STARTS: dict[str, int] = {
     "lease trusted for ever": 28,
     "unknown taken for failure": 14,
     "deaths read off a restart": 9,
+    "overlap allow skips": 2,
     "no gate at renewals": 19,
     "children apart from their step": 28,
     "no epoch in the fence": 4,

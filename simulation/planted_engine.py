@@ -6,12 +6,17 @@ have been made in such systems before.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from duly.core import firing
+from duly.core.firing import LastRun
+from duly.core.schedules import Overlap, ScheduleRow
 from duly.core.steps import StepKind
+from duly.core.verdicts import Verdict
 from duly.engine.attempts import Attempts
 from duly.engine.caretaking import Looking
 from duly.engine.durable.calling import call
@@ -119,9 +124,31 @@ async def _take_out_first(self: Relay) -> None:
             return
 
 
+_really_judge = firing._judge
+
+
+def _overlap_as(policy: Overlap, taken_for: Overlap) -> Any:
+    """Return a judge of occurrences that takes one policy for another."""
+
+    def judge(row: ScheduleRow, due: datetime, last: LastRun, now: datetime) -> tuple[Verdict, str]:
+        what = row.definition
+        if what.overlap is policy:
+            what = msgspec.structs.replace(what, overlap=taken_for)
+        return _really_judge(msgspec.structs.replace(row, definition=what), due, last, now)
+
+    return judge
+
+
 async def _mark_by_number(self: Table) -> int:
     """A reader goes as far as the highest number that is there, whatever is still open."""
     return max(self.committed, default=0) + 1
+
+
+def _look_at_no_run(
+    row: ScheduleRow, due: datetime, last: LastRun, now: datetime
+) -> tuple[Verdict, str]:
+    """Nobody looks whether the run before is still alive."""
+    return _really_judge(row, due, LastRun.NONE, now)
 
 
 Patch = tuple[Any, str, Any]
@@ -140,6 +167,13 @@ PATCHES: dict[str, tuple[Patch, ...]] = {
     "nothing is recalled": ((Journal, "load", _recall_nothing),),
     "children apart from their step": ((Children, "_started", _start_apart),),
     "relay deletes before confirm": ((Relay, "turn", _take_out_first),),
+    "overlap skip is ignored": ((firing, "_judge", _overlap_as(Overlap.SKIP, Overlap.ALLOW)),),
+    "overlap queue_one queues all": (
+        (firing, "_judge", _overlap_as(Overlap.QUEUE_ONE, Overlap.QUEUE_ALL)),
+    ),
+    "overlap queue_all skips": ((firing, "_judge", _overlap_as(Overlap.QUEUE_ALL, Overlap.SKIP)),),
+    "overlap allow skips": ((firing, "_judge", _overlap_as(Overlap.ALLOW, Overlap.SKIP)),),
+    "overlap is not looked at": ((firing, "_judge", _look_at_no_run),),
     "cursor by number": ((Table, "mark", _mark_by_number),),
     "deaths read off a restart": ((SimPresence, "heeds_restarts", False),),
 }

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from duly.core.firing import FirePlan
 from duly.core.fleet import Claim, InstanceState, Proof, Renewal, TakenOver
 from duly.core.runs import Answer, Ending, NewRun
 from duly.core.schedules import Definition, ScheduleRow
@@ -203,6 +204,23 @@ class EditsThePast(MemoryStore):
             super()._settle(row, new_id, now)
 
 
+class CancelsNothing(MemoryStore):
+    """The run that overlap should end goes on."""
+
+    def _apply(self, plan: FirePlan, now: datetime) -> list[tuple[str, datetime, UUID]]:
+        return super()._apply(msgspec.structs.replace(plan, cancel=None), now)
+
+
+class QueuesBeside(MemoryStore):
+    """Runs that should queue behind each other have no limit."""
+
+    def _insert_fired(
+        self, runs: Sequence[NewRun], now: datetime
+    ) -> list[tuple[str, datetime, UUID]]:
+        free = [msgspec.structs.replace(one, limit_key=None, limit=None) for one in runs]
+        return super()._insert_fired(free, now)
+
+
 STORES: dict[str, type[MemoryStore]] = {
     "no fence on endings": NoFenceOnEnd,
     "no epoch in the fence": NoEpochInTheFence,
@@ -218,5 +236,7 @@ STORES: dict[str, type[MemoryStore]] = {
     "takeover from the living": EveryoneIsDead,
     "lease by local clocks": LocalClocks,
     "takeover forgets limits": LimitForgotten,
+    "overlap cancels nothing": CancelsNothing,
+    "queued runs beside each other": QueuesBeside,
 }
 """Name and store of each."""

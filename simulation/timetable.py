@@ -15,10 +15,11 @@ from uuid import UUID
 from duly.core.instants import trigger_of
 from duly.core.runs import Origin
 from duly.core.schedules import ScheduleRow
-from duly.core.states import PLACE, Place
+from duly.core.states import RunState, ScheduleState
 from duly.core.triggers import occurrences_between
 from duly.core.verdicts import UNCOUNTED, Verdict, VerdictRange
 from duly.stores.base import Fired
+from simulation.overlapping import OverlapJudge
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -31,39 +32,44 @@ class Timetable:
     """What is owed, and what became of it."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self._world, self._overlap = world, OverlapJudge(world)
         self._owed: defaultdict[str, set[datetime]] = defaultdict(set)
         self._fired: dict[tuple[str, datetime], UUID] = {}
         self._runs = 0
 
-    def before(self) -> dict[str, tuple[ScheduleRow, bool]]:
-        """Return the schedules, and whether the last run of each is live."""
+    def before(self) -> dict[str, tuple[ScheduleRow, RunState | None]]:
+        """Return the schedules, and how the last run of each stands."""
         tables = self._world.tables
         found = {}
         for name, row in tables.schedules.items():
             state = tables.state_of(UUID(row.last_run)) if row.last_run else None
-            found[name] = (row, state is not None and PLACE[state] is not Place.ENDED)
+            found[name] = (row, state)
         return found
 
-    def after(self, verb: str, before: dict[str, tuple[ScheduleRow, bool]], answer: object) -> None:
+    def after(
+        self, verb: str, before: dict[str, tuple[ScheduleRow, RunState | None]], answer: object
+    ) -> None:
         """Judge the schedules after a verb about them."""
         for name, row in self._world.tables.schedules.items():
-            then, busy = before.get(name, (row, False))
+            then, last = before.get(name, (row, None))
             if row.fired_through < then.fired_through:
                 self._world.judge.breach(f"P1: the mark of {name} went back")
             if row.fired_through > then.fired_through:
-                trigger = trigger_of(then.definition)
-                self._owed[name].update(
-                    occurrences_between(
-                        trigger, then.fired_through, row.fired_through, limit=50_000
-                    )
-                )
-                if verb == "fire" and busy:
-                    self._world.met(f"overlap {then.definition.overlap}")
+                owed = self._owe(then, row.fired_through)
+                if owed and then.state is ScheduleState.ACTIVE and verb != "orphan":
+                    said = _said(self._judged(name), owed[-1])
+                    self._overlap.judge(then, last, owed[-1], said)
         if isinstance(answer, Fired) and answer.cancelled:
             self._world.met("overlapping run cancelled")
         if verb in ("edit", "move"):
             self._world.met(f"schedule: {answer}")
+
+    def _owe(self, then: ScheduleRow, until: datetime) -> list[datetime]:
+        """Note and return what was due by a definition between its mark and an instant."""
+        trigger = trigger_of(then.definition)
+        owed = list(occurrences_between(trigger, then.fired_through, until, limit=50_000))
+        self._owed[then.name].update(owed)
+        return owed
 
     def runs(self) -> None:
         """No occurrence has two runs, at any instant (P1)."""
