@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -130,6 +131,7 @@ def live(seed: int, *, make_store: MakeStore = model, hasty: bool = False) -> Ou
     loop, fleet = world.loop, Fleet(world)
     machine = contextlib.ExitStack()
     machine.enter_context(simulated())
+    machine.enter_context(uncollected())
     try:
         try:
             life = world.watched("the world", fleet.live())
@@ -158,6 +160,19 @@ def live(seed: int, *, make_store: MakeStore = model, hasty: bool = False) -> Ou
         world.close()
         machine.close()
         asyncio.set_event_loop(None)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the collector of garbage away: it closes generators, by callbacks, when it likes."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+        gc.collect()
 
 
 def unmet(outcomes: Sequence[Outcome]) -> list[str]:
