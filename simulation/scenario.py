@@ -108,11 +108,11 @@ class Fleet:
 
     async def _pause(self, process: Process) -> None:
         seconds = self.chance.choice((2.0, 14.0, 60.0)) * self.chance.random()
-        if self.chance.random() < 0.12 and self.frozen_until == 0.0 and self.places > 1:
+        hours = self.chance.random() < 0.12 and self.frozen_until == 0.0 and self.places > 1
+        if hours:
             seconds = HOURS_S * (0.3 + 0.7 * self.chance.random())
+        if self.world.pause(process, seconds) and hours:
             self.frozen_until = self.world.loop.time() + seconds
-            self.world.met("hours gone")
-        self.world.pause(process, seconds)
 
     async def _stop(self, process: Process) -> None:
         if process.engine is None or not process.engine.ready or process.lane.paused:

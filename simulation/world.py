@@ -40,6 +40,9 @@ from simulation.timetable import Timetable
 HISTORY = 4000
 """Lines of history that are kept."""
 
+LONG_S = 1000.0
+"""Who stood still for longer goes on with hours gone."""
+
 MakeStore = Callable[[Callable[[], datetime], Tables], MemoryStore]
 
 
@@ -286,18 +289,21 @@ class World:
 
         return stop
 
-    def pause(self, process: Process, seconds: float) -> None:
-        """Let a process stand still, as SIGSTOP does, for a while."""
+    def pause(self, process: Process, seconds: float) -> bool:
+        """Let a process stand still, as SIGSTOP does, for a while; whether it could be done."""
         if process.lane.paused or not process.lane.alive or process.lane is self.loop.world:
-            return
+            return False
         process.lane.paused = True
         self.met("pause")
         self.note(process.name, f"stands still for {seconds:.1f} s")
-        self.loop.later_in(self.loop.world, seconds, lambda: self._resume(process))
+        self.loop.later_in(self.loop.world, seconds, lambda: self._resume(process, seconds))
+        return True
 
-    def _resume(self, process: Process) -> None:
-        if process.lane.paused:
+    def _resume(self, process: Process, seconds: float) -> None:
+        if process.lane.paused and process.lane.alive:
             self.note(process.name, "goes on")
+            if seconds > LONG_S:
+                self.met("hours gone")
             self.loop.resume(process.lane)
 
     @property

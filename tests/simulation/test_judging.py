@@ -19,6 +19,7 @@ from duly.engine.lease import Lease
 from simulation.campaign import live
 from simulation.people import Person
 from simulation.scenario import Fleet
+from simulation.world import LONG_S, Process, World
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +58,33 @@ def test_whoever_raises_in_a_world_is_heard(who: Any, verb: str, seed: int, told
     with mock.patch.object(who, verb, broken):
         outcome = live(seed, hasty=True)
     assert any(told in one for one in outcome.breaches), outcome.breaches
+
+
+# --- what is counted happened ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("killed", "stood", "hours_gone"), [("never", True, 1), ("before", False, 0), ("then", True, 0)]
+)
+def test_hours_are_gone_for_who_stood_still_and_goes_on(
+    killed: str, stood: bool, hours_gone: int
+) -> None:
+    world = World(1)
+    process = Process(world, 1, 0)
+
+    async def stand_still() -> bool:
+        if killed == "before":
+            world.kill(process, killed)
+        done = world.pause(process, LONG_S + 1)
+        if killed == "then":
+            world.kill(process, killed)
+        later = world.loop.create_future()
+        world.loop.call_later(LONG_S + 2, later.set_result, None)
+        await later
+        return done
+
+    try:
+        done = world.loop.run_until_complete(world.loop.spawn(world.loop.world, stand_still()))
+    finally:
+        world.close()
+    assert (done, world.sometimes["hours gone"]) == (stood, hours_gone)
