@@ -41,6 +41,7 @@ class Judge:
         self.claims: set[tuple[UUID, UUID]] = set()
         self.acknowledged: set[UUID] = set()
         self.attempts = 0
+        self._counted: tuple[int, ...] = ()
         self._empty: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
         self.boots: dict[UUID, str] = {}  # boot -> process
         self.worked: set[tuple[UUID, int]] = set()  # (run, epoch) whose user code returned
@@ -152,10 +153,7 @@ class Judge:
 
     def always(self) -> None:
         """Hold what must hold after every transition."""
-        tables = self._world.tables
-        places = len(tables.ready) + len(tables.held) + len(tables.later) + len(tables.ended)
-        if places != len(tables.run):
-            self.breach(f"one place: {len(tables.run)} runs are in {places} places")
+        self.places()
         self._world.timetable.runs()
         self.limits()
 
@@ -253,6 +251,7 @@ class Judge:
 
     def renewed(self, who: str, boot: UUID, renewal: Renewal, named: Collection[object]) -> None:
         """Judge a renewal that was just done: what it did not name is held no more."""
+        self.always()
         if renewal.released:
             self._world.met("stray released")
             self._world.note(who, f"renewal released {renewal.released} strays")
@@ -264,6 +263,28 @@ class Judge:
                 self.breach(f"stray: {short(run)} stays with {who}, which knows nothing of it")
 
     # --- what holds at any instant --------------------------------------------------------
+
+    def places(self) -> None:
+        """Every run is in one place (P8).
+
+        Equal sums would hide one that is lost behind another that is doubled. With equal sums, and
+        no live run known twice or not at all, neither can be; and what moves changes a length.
+        """
+        tables = self._world.tables
+        live, ended = (tables.ready, tables.held, tables.later), tables.ended
+        places = (*map(len, live), len(ended))
+        counted = (len(tables.run), *places)
+        if counted == self._counted:
+            return
+        self._counted = counted
+        if sum(places) != len(tables.run):
+            self.breach(f"one place: {len(tables.run)} runs are in {sum(places)} places")
+        seen: set[UUID] = set()
+        for place in live:
+            for run in place:
+                if run in seen or run in ended or run not in tables.run:
+                    self.breach(f"one place: {short(run)} is in two places, or has no identity")
+                seen.add(run)
 
     def limits(self) -> None:
         """No limit admits more runs than it allows (P11)."""

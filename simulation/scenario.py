@@ -14,12 +14,13 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from duly.core.runs import NewRun
 from duly.core.states import RunState
 from duly.engine import Plan
 from duly.stores.memory.fleet import POISON
-from simulation.judge import alive
+from simulation.judge import alive, short
 from simulation.people import Person
 from simulation.tasks import make_app
 
@@ -196,17 +197,17 @@ class Fleet:
         world.away_until = 0.0
         await asyncio.wait(asking)
         await self.people[2].mend_schedules()
-        await self._until(lambda: world.loop.time() > TROUBLE_S + 60 and not world.tables.backlogs)
+        await self._until("backlogs are drained", self._drained)
         await self.people[2].end_schedules()
-        await self._until(self._at_rest)
+        await self._until("everything ended with nobody's help", self._at_rest)
         if world.loop.time() < self.frozen_until + 1:
             await asyncio.sleep(self.frozen_until + 1 - world.loop.time())
         sent, since = world.sent, world.loop.time()
-        await self._until(self._at_rest)
+        await self._until("everything is still at its end", self._at_rest)
         await asyncio.sleep(QUIET_S)
         world.idle_rate = (world.sent - sent) / max(1.0, world.loop.time() - since)
         await self._settle()
-        await self._until(lambda: world.paged.quiet)
+        await self._until("people were told", lambda: world.paged.quiet)
 
     async def _settle(self) -> None:
         """Let people settle the doubts; each may be followed by the next, behind it."""
@@ -214,27 +215,34 @@ class Fleet:
             if not self._waiting_for_people():
                 return
             await self.people[2].settle()
-            await self._until(lambda: not self._busy())
+            await self._until("what people decided went on", lambda: not self._busy())
             await asyncio.sleep(1.0)
 
-    async def _until(self, reached: Callable[[], bool]) -> None:
-        end = self.world.loop.time() + CALM_S
-        while not reached() and self.world.loop.time() < end:  # noqa: ASYNC110 - virtual time
+    async def _until(self, what: str, reached: Callable[[], bool]) -> None:
+        """Wait for the calm to bring something about; that it does not is a breach (P7)."""
+        world, end = self.world, self.world.loop.time() + CALM_S
+        while not reached() and world.loop.time() < end:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(1.0)
+        if not reached():
+            left = [f"{short(run)} {world.tables.state_of(run)}" for run in self._left()]
+            world.judge.breach(
+                f"P7: not within {CALM_S:.0f} s of calm: {what}; left are {' '.join(left)}"
+                f" {len(world.tables.backlogs)} backlogs {len(world.tables.outbox)} messages"
+            )
+
+    def _drained(self) -> bool:
+        return self.world.loop.time() > TROUBLE_S + 60 and not self.world.tables.backlogs
+
+    def _left(self) -> list[UUID]:
+        """Return what is alive, and not parked for people to decide."""
+        states = ((run, self.world.tables.state_of(run)) for run in self.world.tables.run)
+        return [run for run, state in states if alive(state) and state is not RunState.PARKED]
 
     def _at_rest(self) -> bool:
         return not self._busy() and not self.world.tables.outbox
 
     def _busy(self) -> bool:
-        tables = self.world.tables
-        return (
-            any(
-                alive(state) and state is not RunState.PARKED
-                for state in map(tables.state_of, tables.run)
-                if state is not None
-            )
-            and not self._only_waiting()
-        )
+        return bool(self._left()) and not self._only_waiting()
 
     def _only_waiting(self) -> bool:
         """Whether all that is left waits for a run that is parked, and will go on behind it."""

@@ -14,6 +14,8 @@ from unittest import mock
 import pytest
 
 from duly.client import Client
+from duly.core.runs import NewRun
+from duly.core.states import RunState
 from duly.engine import Engine
 from duly.engine.lease import Lease
 from simulation.campaign import live
@@ -88,3 +90,30 @@ def test_hours_are_gone_for_who_stood_still_and_goes_on(
     finally:
         world.close()
     assert (done, world.sometimes["hours gone"]) == (stood, hours_gone)
+
+
+def test_who_was_lost_is_not_hidden_by_who_is_doubled() -> None:
+    world = World(1)
+    store, clock, _ = world.client()
+    world.faults.calm()
+    world.sites.calm()
+    lost, doubled = (NewRun(id=clock.new_id(), task="quick", args=b"{}") for _ in range(2))
+    try:
+        world.loop.run_until_complete(
+            world.loop.spawn(world.loop.world, store.enqueue([lost, doubled]))
+        )
+        assert world.judge.breaches == []
+        world.tables.put_ended(doubled.id, RunState.CANCELLED, world.now(), before=None)
+        del world.tables.ready[lost.id]
+        world.judge.always()
+    finally:
+        world.close()
+    assert [one for one in world.judge.breaches if one.startswith("one place")] != []
+
+
+@pytest.mark.slow
+def test_what_never_comes_to_rest_is_told_before_people_help() -> None:
+    with mock.patch.object(Fleet, "_at_rest", lambda fleet: False):
+        outcome = live(1, hasty=True)
+    [breach] = outcome.breaches
+    assert breach.startswith("P7: not within 900 s of calm")
