@@ -137,38 +137,38 @@ class Table:
     """
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self.world = self._world = world
         self._chance = random.Random(f"table {world.seed}")
-        self._begun = 0
+        self.begun: list[float] = []  # when each transaction was begun, and its row written
         self._open: set[int] = set()
-        self.committed: dict[int, tuple[float, str]] = {}  # transaction: when it was begun, row
+        self.committed: dict[int, str] = {}  # transaction: row
 
     async def fill(self, until_s: float) -> None:
         """Let programs write rows; some are slow to commit, and some give up."""
         loop = self._world.loop
         while loop.time() < until_s:
             await asyncio.sleep(self._chance.expovariate(1 / 2))
-            self._begun += 1
-            number, slow = self._begun, self._chance.random() < 0.3
+            self.begun.append(loop.time())
+            number, slow = len(self.begun), self._chance.random() < 0.3
             self._open.add(number)
             after_s = self._chance.random() * (15 if slow else 0.1)
-            began, lost = loop.time(), self._chance.random() < 0.1
-            loop.later_in(loop.world, after_s, partial(self._end, number, began, lost=lost))
+            lost = self._chance.random() < 0.1
+            loop.later_in(loop.world, after_s, partial(self._end, number, lost=lost))
 
-    def _end(self, number: int, began: float, *, lost: bool) -> None:
+    def _end(self, number: int, *, lost: bool) -> None:
         self._open.discard(number)
         if not lost:
-            self.committed[number] = (began, f"row {number}")
+            self.committed[number] = f"row {number}"
             if number < max(self.committed):
                 self._world.met("row committed late")
 
     async def mark(self) -> int:
         """Return what comes behind every row that can be read now."""
-        return min(self._open, default=self._begun + 1)
+        return min(self._open, default=len(self.begun) + 1)
 
     async def between(self, after: int | None, upto: int) -> AsyncIterator[tuple[int, str]]:
         """Yield (key, row) beyond `after`, before the mark."""
         await asyncio.sleep(self._chance.random() * 0.01)
         for number in sorted(self.committed):
             if (after or 0) < number < upto:
-                yield number, self.committed[number][1]
+                yield number, self.committed[number]

@@ -6,6 +6,7 @@ have been made in such systems before.
 
 from __future__ import annotations
 
+import bisect
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -41,6 +42,9 @@ from duly.outbound.relay import BATCH, LEASE, Relay
 from simulation.outside import Table
 from simulation.ports import SimKeeper
 from simulation.presence import SimPresence
+
+LAG_S = 0.01
+"""How far behind the clock a reader by timestamps stays, to be on the safe side."""
 
 
 async def _forgetful_turn(self: Settling) -> None:
@@ -124,6 +128,11 @@ async def _take_out_first(self: Relay) -> None:
             return
 
 
+async def _mark_by_time(self: Table) -> int:
+    """A reader goes by the instant in each row, up to a moment ago, whatever is still open."""
+    return bisect.bisect_left(self.begun, self.world.loop.time() - LAG_S) + 1
+
+
 _really_judge = firing._judge
 
 
@@ -174,6 +183,7 @@ PATCHES: dict[str, tuple[Patch, ...]] = {
     "overlap queue_all skips": ((firing, "_judge", _overlap_as(Overlap.QUEUE_ALL, Overlap.SKIP)),),
     "overlap allow skips": ((firing, "_judge", _overlap_as(Overlap.ALLOW, Overlap.SKIP)),),
     "overlap is not looked at": ((firing, "_judge", _look_at_no_run),),
+    "cursor by timestamp": ((Table, "mark", _mark_by_time),),
     "cursor by number": ((Table, "mark", _mark_by_number),),
     "deaths read off a restart": ((SimPresence, "heeds_restarts", False),),
 }

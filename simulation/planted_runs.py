@@ -160,6 +160,24 @@ class NoEpochInTheFence(MemoryStore):
         return super()._end_one(boot, ending, now)
 
 
+class NoRunInTheFence(MemoryStore):
+    """Endings are fenced by boot and epoch alone: whoever holds anything may end what it lost."""
+
+    def _end_one(self, boot: UUID, ending: Ending, now: datetime) -> Answer:
+        held, mine = self.t.held.get(ending.run), (boot, ending.epoch)
+        if held is not None and any((one.boot, one.epoch) == mine for one in self.t.held.values()):
+            boot, ending = held.boot, msgspec.structs.replace(ending, epoch=held.epoch)
+        return super()._end_one(boot, ending, now)
+
+
+class NoBootInTheFence(MemoryStore):
+    """Endings are fenced by run and epoch alone."""
+
+    def _end_one(self, boot: UUID, ending: Ending, now: datetime) -> Answer:
+        held = self.t.held.get(ending.run)
+        return super()._end_one(boot if held is None else held.boot, ending, now)
+
+
 class CountsAgain(MemoryStore):
     """A failure that is told again counts again."""
 
@@ -224,6 +242,8 @@ class QueuesBeside(MemoryStore):
 STORES: dict[str, type[MemoryStore]] = {
     "no fence on endings": NoFenceOnEnd,
     "no epoch in the fence": NoEpochInTheFence,
+    "no run in the fence": NoRunInTheFence,
+    "no boot in the fence": NoBootInTheFence,
     "the dead may claim": DeadMayClaim,
     "a resent claim takes others": ClaimForgetsItsId,
     "a resent failure counts again": CountsAgain,
