@@ -2,9 +2,9 @@
 
 `--seeds N [--from S]` lives through N worlds of the product as it is; `--seed S` through one, with
 its history. `--bug NAME` plants one bug and hunts it, `--all-bugs` every one in turn, within
-`--within` seeds each; given without `--seeds` they hunt only. `--gate` is the share that every
-change must pass. Figures are kept in `simulation/results/`. Exit code 0: no promise broke,
-everything that must be met was, and every bug that was planted was found.
+`--within` seeds each; given without `--seeds` they hunt only. `--seed S --bug NAME` lives through
+one world with the bug in it, up to what breaks. Figures are kept in `simulation/results/`. Exit
+code 0: no promise broke, everything that must be met was, every planted bug was found.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import time
 
 import msgspec
 
-from simulation.bugs import HUNTED, NAMES, WITHIN, hunt
-from simulation.campaign import Outcome, live
-from simulation.results import summed
+from simulation.bugs import HUNTED, NAMES, WITHIN, hunt, live_with
+from simulation.campaign import Outcome, further, live
+from simulation.results import Results, summed
 
 SHOWN = 120
-SEEDS, GATE_SEEDS = 200, 20
+SEEDS = 200
 
 
 def main() -> int:
@@ -34,29 +34,37 @@ def main() -> int:
     parser.add_argument("--all-bugs", action="store_true", help="plant each bug, and find it")
     parser.add_argument("--within", type=int, default=WITHIN, help="in how many seeds at most")
     parser.add_argument("--bugs-from", type=int, help="the first seed of hunts; else each its own")
-    parser.add_argument("--gate", action="store_true", help="the share of the gate")
+    parser.add_argument("--into", default="", help="the file in results/; else one by the time")
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     if given.seed is not None:
-        return _one(given.seed)
-    bugs = HUNTED if given.all_bugs or given.gate else given.bug
-    seeds = GATE_SEEDS if given.gate else given.seeds
+        if given.all_bugs or len(given.bug) > 1:
+            parser.error("expected one bug in one world, got several")
+        return _one(given.seed, *given.bug)
+    results = _campaign(given)
+    results.show()
+    print(f"kept in {results.keep(given.into)}")
+    return int(results.wrong)
+
+
+def _campaign(given: argparse.Namespace) -> Results:
+    bugs = HUNTED if given.all_bugs else given.bug
+    seeds = given.seeds
     if seeds is None:
         seeds = 0 if bugs else SEEDS
     began = time.monotonic()
     outcomes = [_lived(seed) for seed in range(given.first, given.first + seeds)]
+    more = further(outcomes, _lived)
     found = [hunt(bug, given.within, first=given.bugs_from) for bug in bugs]
-    results = summed(outcomes, found, first=given.first, took_s=time.monotonic() - began)
-    results.show()
-    print(f"kept in {results.keep()}")
-    return int(results.wrong)
+    took_s = time.monotonic() - began
+    return summed(outcomes, found, first=given.first, further=more, took_s=took_s)
 
 
-def _one(seed: int) -> int:
-    outcome = live(seed)
+def _one(seed: int, bug: str = "") -> int:
+    outcome = live_with(bug, seed) if bug else live(seed)
     print("\n".join(outcome.history))
     _tell(outcome)
-    return int(bool(outcome.breaches))
+    return int(bool(outcome.breaches) is not bool(bug))
 
 
 def _lived(seed: int) -> Outcome:
@@ -72,7 +80,7 @@ def _tell(outcome: Outcome) -> None:
     print(f"seed {outcome.seed}: {len(outcome.breaches)} breaches")
     for sentence in outcome.breaches[:10]:
         print(f"  {sentence}")
-    print(f"  fingerprint {outcome.fingerprint}; python -m simulation --seed {outcome.seed}")
+    print(f"  fingerprint {outcome.fingerprint}")
 
 
 if __name__ == "__main__":
