@@ -151,8 +151,7 @@ def live(seed: int, *, make_store: MakeStore = model, hasty: bool = False) -> Ou
                 raise  # the loop was stopped by nobody here
         breaches = list(world.judge.breaches)
         if not (hasty and breaches):
-            breaches += final_breaches(world)
-        breaches += loop.unheard()
+            breaches += [*final_breaches(world), *loop.unheard()]
         history = tuple(world.history)
         return Outcome(
             seed=seed,

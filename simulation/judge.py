@@ -271,7 +271,8 @@ class Judge:
         no live run known twice or not at all, neither can be; and what moves changes a length.
         """
         tables = self._world.tables
-        live, ended = (tables.ready, tables.held, tables.later), tables.ended
+        live: tuple[Collection[UUID], ...] = (tables.ready, tables.held, tables.later)
+        ended = tables.ended
         places = (*map(len, live), len(ended))
         counted = (len(tables.run), *places)
         if counted == self._counted:

@@ -59,7 +59,6 @@ class SimLoop(base_events.BaseEventLoop):
         self.rng = rng
         self.steps = 0
         self.troubles: list[dict[str, Any]] = []
-        self._troubled: list[str] = []
         self.world = Lane("world")
         self.lanes = [self.world]
         self._living = [self.world]
@@ -111,8 +110,7 @@ class SimLoop(base_events.BaseEventLoop):
         lane = LANE.get() if context is None else context.get(LANE)
         self._kept.append((lane or self.world, task))
         if len(self._kept) % 5000 == 0:
-            self._troubled += self._unheard()
-            self._kept = [(lane, one) for lane, one in self._kept if not one.done()]
+            self._kept = [(lane, one) for lane, one in self._kept if not _is_over(one)]
         return task
 
     # --- the loop -------------------------------------------------------------------------
@@ -203,13 +201,9 @@ class SimLoop(base_events.BaseEventLoop):
 
         A task tells its loop of that only when it is collected, and all of them are kept here.
         """
-        told = [str(one.get("exception") or one["message"]) for one in self.troubles]
-        return told + self._troubled + self._unheard()
-
-    def _unheard(self) -> list[str]:
-        found = []
+        found = [str(one.get("exception") or one["message"]) for one in self.troubles]
         for lane, task in self._kept:
-            if task.done() and lane.alive and task._log_traceback:
+            if task.done() and lane.alive and not _is_over(task):
                 found.append(f"{lane.name} raised unheard: {task.exception()!r}")
         return found
 
@@ -248,3 +242,8 @@ class SimLoop(base_events.BaseEventLoop):
                 self._run_once()
         finally:
             events._set_running_loop(None)
+
+
+def _is_over(task: asyncio.Task[Any]) -> bool:
+    """Whether a task is done, and whatever it raised was heard by somebody."""
+    return task.done() and not task._log_traceback

@@ -137,7 +137,7 @@ class Table:
     """
 
     def __init__(self, world: World) -> None:
-        self.world = self._world = world
+        self._world = world
         self._chance = random.Random(f"table {world.seed}")
         self.begun: list[float] = []  # when each transaction was begun, and its row written
         self._open: set[int] = set()

@@ -66,7 +66,8 @@ class OverlapJudge:
         if policy is Overlap.CANCEL_RUNNING and _lives(last) and then.last_run:
             earlier = UUID(then.last_run)
             held = tables.held.get(earlier)
-            if held.cancel is None if held else _lives(tables.state_of(earlier)):
+            spared = held.cancel is None if held else _lives(tables.state_of(earlier))
+            if spared:
                 self._breach(f"{then.name} at {due} did not cancel the run before it")
 
 

@@ -130,7 +130,7 @@ async def _take_out_first(self: Relay) -> None:
 
 async def _mark_by_time(self: Table) -> int:
     """A reader goes by the instant in each row, up to a moment ago, whatever is still open."""
-    return bisect.bisect_left(self.begun, self.world.loop.time() - LAG_S) + 1
+    return bisect.bisect_left(self.begun, self._world.loop.time() - LAG_S) + 1
 
 
 _really_judge = firing._judge

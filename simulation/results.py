@@ -38,7 +38,10 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """A campaign on the product as it is, and the hunts for planted bugs."""
+    """A campaign on the product as it is, and the hunts for planted bugs.
+
+    `further` are the seeds of worlds lived through beyond `worlds`; sums are over all of them.
+    """
 
     commit: str
     first: int

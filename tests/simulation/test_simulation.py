@@ -28,7 +28,7 @@ from simulation.bugs import (
 )
 from simulation.campaign import ALWAYS, COMMON, FURTHER, MUST_MEET, PINNED, Outcome, further, live
 from simulation.loop import LANE, SimLoop, Stuck
-from simulation.results import summed
+from simulation.results import commit, summed
 from tests.house.rules import ROOT
 
 QUICK = "no fence on endings"
@@ -157,6 +157,12 @@ def test_a_hunt_says_whether_it_knew_its_seed(capsys: pytest.CaptureFixture[str]
     assert "two probes known seed 6 P11: twice".split() in told
     assert "two probes 4 P11: twice".split() in told
     assert "python -m simulation --seed 6 --bug 'two probes'".split() in told
+
+
+def test_results_name_the_commit_or_say_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert commit() != ""
+    monkeypatch.setenv("PATH", "")
+    assert commit() == "unknown"
 
 
 # --- the loop itself ----------------------------------------------------------------------
