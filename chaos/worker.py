@@ -65,6 +65,7 @@ def main(*, child_of: int | None = None) -> int:
     spec = msgspec.structs.replace(spec, store=os.environ.get("CHAOS_STORE", spec.store))
     app = build(spec, pen)
     if copied := os.environ.get("CHAOS_BOOT"):
+        _ = app.gate  # it draws an id of its own, before the instance draws its boot
         app.clock = Copied(UUID(copied))
     if os.environ.get("CHAOS_POINTS"):
         app.use(lay(Points(Path(spec.journal).parent, pen), app.store))
@@ -96,7 +97,10 @@ async def call_alone(app: Duly, pen: Pen) -> int:
 
 
 class Copied(SystemClock):
-    """The clock of a process whose memory was copied: the first id it gives is not its own."""
+    """The clock of a process whose memory was copied: the first id it gives is not its own.
+
+    An instance made with it has that id for its boot, if nobody asked before; the trial looks.
+    """
 
     def __init__(self, first: UUID) -> None:
         super().__init__()
