@@ -110,12 +110,11 @@ class Trial:
     async def all_joined(self) -> None:
         """Wait until every living worker has joined the fleet at some time."""
 
-        def look() -> bool:
-            self.journal.read()
-            there = {one.worker for one in self.journal.lines if one.kind in JOINED}
-            return {one.name for one in self.fleet.living} <= there
-
-        await until(look, within_s=60, what="the living workers to join")
+        await until(
+            lambda: {one.name for one in self.fleet.living} <= self.journal.who(*JOINED),
+            within_s=60,
+            what="the living workers to join",
+        )
 
     async def end_well(self) -> None:
         """Stop the workers; nobody who was not killed has ended otherwise than well, ever.

@@ -63,8 +63,9 @@ async def _blow(trial: Trial, end: datetime) -> None:
     chance = random.Random(20261122)
     while datetime.now(UTC) < end:
         await pause(KILL_EVERY_S)
-        busy = [one for one in trial.fleet.living if one.name in trial.journal.at_work()]
-        chosen = busy if busy and chance.random() < BUSY_SHARE else trial.fleet.living
+        living, at_work = trial.fleet.living, trial.journal.at_work()
+        busy = [one for one in living if one.name in at_work]
+        chosen = busy if busy and chance.random() < BUSY_SHARE else living
         trial.fleet.kill(chance.choice(chosen))
         trial.fleet.start()
 

@@ -235,3 +235,23 @@ def test_a_row_under_two_ids_is_told(tmp_path: Path) -> None:
         "rows published under two ids",
         "first copies out of order within a key",
     ]
+
+
+def test_a_journal_remembers_of_its_lines_what_it_is_asked_for(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    one, two = Pen(journal.path, "w1"), Pen(journal.path, "w2")
+    one.write("instance.started")
+    one.write("start", run=A, attempt=1)
+    assert journal.at_work() == {"w1"}
+    two.write("start", run=A, attempt=2)
+    two.write("start", run=B, attempt=1)
+    two.write("end", run=A, attempt=2)
+    assert journal.at_work() == {"w1", "w2"}, "the first never ended, and the second has B"
+    two.write("end", run=B, attempt=1)
+    assert journal.at_work() == {"w1"}
+    assert journal.who("instance.started", "end") == {"w1", "w2"} and journal.who("none") == set()
+    found = [journal.find("start", run, n) for run, n in ((A, 2), (B, 0), (None, 0), (B, 2))]
+    assert [line and (line.worker, line.attempt) for line in found] == [
+        ("w2", 2), ("w2", 1), ("w1", 1), None,
+    ]  # fmt: skip
+    assert journal.count() == {"instance.started": 1, "start": 3, "end": 2}
