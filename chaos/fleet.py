@@ -26,6 +26,7 @@ from chaos.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 APART = ("unshare", "--pid", "--fork", "--kill-child")
+PRELOADED = "LD_PRELOAD"
 
 
 class Worker:
@@ -80,12 +81,12 @@ class Fleet:
         apart: bool = False,
         env: Mapping[str, str] | None = None,
         tree: Path = ROOT,
-        forked: bool = False,
     ) -> list[Worker]:
         """Start workers, in PID namespaces of their own if they are to be apart.
 
         `tree` is the source tree whose code they are: this one, or one of an earlier version.
-        Those that are `forked` come of a process that has imported everything already.
+        Whoever can be forked of a process that has imported everything already is: who is of this
+        tree and in our namespace, and has no library put before the others.
         """
         started: list[Worker] = []
         for _ in range(count):
@@ -94,9 +95,9 @@ class Fleet:
             if tree != ROOT:
                 given["PYTHONPATH"] = f"{tree / 'src'}:{tree}"
             process = (
-                self._forked(name, given)
-                if forked
-                else self._spawned(name, given, apart=apart, tree=tree)
+                self._spawned(name, given, apart=apart, tree=tree)
+                if apart or tree != ROOT or PRELOADED in given
+                else self._forked(name, given)
             )
             started.append(Worker(name, process, apart=apart))
             self.workers.append(started[-1])

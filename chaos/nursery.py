@@ -2,11 +2,13 @@
 
     harness ── a line: what to be ──▶ nursery ── fork ──▶ worker
             ◀─ a line: its pid ──────
+            ── a line: a pid ───────▶ nursery ── wait ──▶ worker, which is gone
+            ◀─ a line: its code ─────
 
 A worker of it is a real process, with a pid, a boot, threads and connections of its own: before
 the fork nothing is opened and no thread runs. It ends with the nursery, and the nursery with the
-harness. The dead are reaped only when the next worker is asked for, and by then the harness holds
-a descriptor of each; so no signal ever meets a stranger that was given the same pid.
+harness. Nobody is reaped before the harness asks how it ended, and the harness holds a descriptor
+of each until it does; so no signal ever meets a stranger that was given the same pid.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
-ENDED = 0
 PR_SET_PDEATHSIG = 1
 
 
@@ -39,23 +41,25 @@ class Order(msgspec.Struct, frozen=True):
 class Child:
     """A worker that a nursery forked: what a fleet asks of `subprocess.Popen`, and no more.
 
-    How it ended only its nursery knows: `returncode` is None before, and ENDED after.
+    `returncode` is None before it ended, and after that its exit code, or the signal that ended it
+    with a minus before it. Who ended together with its nursery was killed.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, code_of: Callable[[int], int]) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self._descriptor = os.pidfd_open(pid)
+        self._code_of, self._descriptor = code_of, os.pidfd_open(pid)
 
     def poll(self) -> int | None:
-        """Return None while it lives."""
+        """Return None while it lives, and how it ended after."""
         return self._look(0)
 
     def wait(self, timeout: float) -> int:
         """Wait until it is gone; raise `TimeoutExpired` after so many seconds."""
-        if self._look(timeout) is None:
+        code = self._look(timeout)
+        if code is None:
             raise subprocess.TimeoutExpired(f"worker {self.pid}", timeout)
-        return ENDED
+        return code
 
     def send_signal(self, what: int) -> None:
         """Send it a signal, unless it is gone."""
@@ -73,7 +77,7 @@ class Child:
             poll.register(self._descriptor, select.POLLIN)
             if poll.poll(within_s * 1000):
                 os.close(self._descriptor)
-                self.returncode = ENDED
+                self.returncode = self._code_of(self.pid)
         return self.returncode
 
 
@@ -90,32 +94,39 @@ class Nursery:
 
     def bear(self, env: Mapping[str, str], log: Path) -> Child:
         """Start a worker; its own words go to `log`."""
-        ask, answer = self._process.stdin, self._process.stdout
-        assert ask is not None and answer is not None, "both are pipes"
-        ask.write(msgspec.json.encode(Order(dict(env), str(log))) + b"\n")
-        ask.flush()
-        return Child(int(answer.readline()))
+        return Child(self._ask(Order(dict(env), str(log))), self._code_of)
 
     def end(self) -> None:
         """End it, and whoever of its workers lives still."""
         self._process.kill()
         self._process.communicate(timeout=30)
 
+    def _code_of(self, pid: int) -> int:
+        """Ask how a worker that is gone ended; from then on its pid may be a stranger's."""
+        if self._process.poll() is not None:
+            return -signal.SIGKILL  # it went with its nursery
+        return self._ask(pid)
+
+    def _ask(self, what: Order | int) -> int:
+        ask, answer = self._process.stdin, self._process.stdout
+        assert ask is not None and answer is not None, "both are pipes"
+        ask.write(msgspec.json.encode(what) + b"\n")
+        ask.flush()
+        return int(answer.readline())
+
 
 def main() -> int:
-    """Fork a worker for each line; end with the lines."""
+    """Fork a worker for each order, and say of each that is asked for how it ended."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _import_all()
-    born = 0
+    here = os.getpid()
     for line in sys.stdin.buffer:
-        while born and os.waitpid(-1, os.WNOHANG)[0]:
-            born -= 1
-        order = msgspec.json.decode(line, type=Order)
-        here = os.getpid()
-        if not (pid := os.fork()):
-            _be(order, here)
-        born += 1
-        os.write(1, b"%d\n" % pid)
+        asked = msgspec.json.decode(line, type=Order | int)
+        if isinstance(asked, int):
+            answer = os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1])
+        elif not (answer := os.fork()):
+            _be(asked, here)
+        os.write(1, b"%d\n" % answer)
     return 0
 
 
@@ -132,7 +143,7 @@ def _import_all() -> None:
     gc.freeze()
 
 
-def _be(order: Order, nursery: int) -> None:
+def _be(order: Order, nursery: int) -> NoReturn:
     """Become the worker of an order; does not return."""
     from chaos import worker
 

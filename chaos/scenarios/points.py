@@ -150,7 +150,7 @@ async def _die(trial: Trial, marks: Marks, end: datetime, *, worst_s: float) -> 
 def _refill(trial: Trial, count: int = INSTANCES) -> None:
     missing = count - len(trial.fleet.living)
     if missing > 0:
-        trial.fleet.start(missing, env={"CHAOS_POINTS": "1"}, forked=True)
+        trial.fleet.start(missing, env={"CHAOS_POINTS": "1"})
 
 
 async def _tidy(trial: Trial, stop: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ the harness, however it was started.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from chaos.declared import Spec, build
 from chaos.failpoints import UNMARKED
 from chaos.fleet import Fleet
 from chaos.journal import Journal, Pen
+from chaos.looping import GO
 from chaos.marks import JOIN, Marks, verb_of
 from chaos.places import Place
 from chaos.provoking import BROUGHT, PROVOCATIONS, WORK_FOR
@@ -139,7 +141,7 @@ async def test_a_forked_worker_is_an_instance_of_its_own_and_ends_with_its_nurse
     fleet: Fleet, place: Place
 ) -> None:
     journal = Journal(place.folder / "journal")
-    one, two = fleet.start(2, forked=True)
+    one, two = fleet.start(2)
     await until(lambda: journal.count()["instance.started"] == 2, within_s=60, what="both to join")
     boots = {line.detail for line in journal.lines if line.kind == "instance.started"}
     assert len(boots) == 2 and one.pid != two.pid
@@ -147,3 +149,29 @@ async def test_a_forked_worker_is_an_instance_of_its_own_and_ends_with_its_nurse
     assert not one.living and two.living
     fleet.end_nursery()
     await until(lambda: not two.living, within_s=60, what="the other to end with its nursery")
+    assert (one.process.returncode, two.process.returncode) == (-signal.SIGKILL, -signal.SIGKILL)
+
+
+ENDINGS: list[tuple[str, dict[str, str], signal.Signals | None, int]] = [
+    ("told to stop", {}, signal.SIGTERM, 0),
+    ("killed", {}, signal.SIGKILL, -signal.SIGKILL),
+    ("it has no spec that it could read", {"CHAOS_SPEC": "/nowhere"}, None, 1),
+    ("a loop of its own failed too often", {"CHAOS_LOOP": "raises"}, None, 70),
+]
+
+
+@pytest.mark.slow
+async def test_how_a_forked_worker_ended_is_known(fleet: Fleet, place: Place) -> None:
+    (place.folder / GO).touch()
+    journal = Journal(place.folder / "journal")
+    workers = [fleet.start(env=env)[0] for _, env, _, _ in ENDINGS]
+    await until(
+        lambda: {one.name for one in workers[:2]} <= journal.who("instance.started"),
+        within_s=60,
+        what="those to join who are sent a signal",
+    )
+    for worker, (_, _, what, _) in zip(workers, ENDINGS, strict=True):
+        if what is not None:
+            worker.signal(what)
+    await until(lambda: not fleet.living, within_s=60, what="them to end")
+    assert [one.process.returncode for one in workers] == [one[-1] for one in ENDINGS]
