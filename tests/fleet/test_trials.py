@@ -89,12 +89,12 @@ async def test_a_rolling_restart_counts_no_death(place: Server | None) -> None:
     await check("rolling", place)
 
 
-@ON_BOTH
+@ON_SQLITE  # on both in the campaign
 async def test_a_blocked_event_loop_keeps_its_lease(place: Server | None) -> None:
     await check("blocked-loop", place)
 
 
-@ON_BOTH
+@ON_SQLITE  # on both in the campaign
 async def test_poison_is_set_aside_and_its_neighbours_go_on(place: Server | None) -> None:
     await check("poison", place)
 
@@ -109,12 +109,12 @@ async def test_an_open_transaction_stops_nobody_else(place: Server | None) -> No
     await check("transaction", place)
 
 
-@ON_BOTH
+@ON_SQLITE  # on both in the campaign
 async def test_no_finished_step_is_done_again_wherever_it_dies(place: Server | None) -> None:
     await check("steps", place)
 
 
-@ON_BOTH
+@ON_POSTGRES  # on both in the campaign
 async def test_a_killed_iteration_publishes_each_row_once(place: Server | None) -> None:
     await check("iteration", place)
 
@@ -146,7 +146,7 @@ async def test_a_copied_machine_loses_nothing(place: Server | None) -> None:
     await check("clone", place)
 
 
-@ON_BOTH
+@ON_POSTGRES  # on both in the campaign
 async def test_workers_of_one_name_are_not_taken_for_each_other(place: Server | None) -> None:
     await check("namesakes", place)
 
