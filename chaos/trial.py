@@ -34,6 +34,8 @@ from duly.core.states import ENDS, RunState
 from duly.core.triggers import occurrences_between, trigger_from_spec
 from duly.errors import EnvironmentFailure, Refused
 from duly.stores.base import Store
+from models.histories import record
+from models.replaying import wrong
 
 PAGE = 1000
 MOST_DUE = 100_000
@@ -190,8 +192,19 @@ class Trial:
         self.journal.read()
         return judge_attempts(runs, self.journal.lines)
 
+    async def judge_moves(self) -> None:
+        """Replay what the store remembers of everything against the tables of the core.
+
+        The fleet is quiet by now: a history is not taken while it moves on.
+        """
+        found = wrong(await record(self.store))
+        self.report.must_be("moves that no table allows", len(found), 0)
+        for number, words in enumerate(found[:MOST_TOLD], 1):
+            self.report.note(f"move {number}", words)
+
 
 PARKED = RunState.PARKED
+MOST_TOLD = 5
 LAST_WORDS = 40
 
 

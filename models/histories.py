@@ -80,11 +80,13 @@ async def record(store: Store, *, addresses: Collection[Address] = ()) -> Histor
 
 
 async def _runs(store: Store) -> tuple[RunView, ...]:
+    """Read every run, and by itself each that has attempts which its own row does not tell of."""
     found: list[RunView] = []
     before: UUID | None = None
     while page := await store.runs(RunFilter(before=before, limit=PAGE)):
-        views = [await store.run(one.id) for one in page]
-        found += [one for one in views if one is not None]
+        for one in page:
+            view = await store.run(one.id) if one.epoch > held_last(one) else one
+            found += [] if view is None else [view]
         before = page[-1].id
     return tuple(reversed(found))
 

@@ -122,6 +122,7 @@ async def _judge(report: Report, trial: Trial, target: Target, count: int) -> No
     report.must_be("runs parked", counts.get("parked", 0), len(doubted))
     report.must_be("runs that succeeded", counts.get("succeeded", 0), count - len(doubted))
     told = [one for one in await trial.store.incidents() if one.kind == "effect.uncertain"]
+    await trial.judge_moves()
     report.must_be("incidents (1,000 are shown)", len(told) >= min(900, len(doubted)), True)
 
 

@@ -3,16 +3,18 @@
 Points are found, not listed: a worker tells of each that it visits. Marks are open at some of
 them (`chaos/marks.py`), and whoever comes to one first dies there; what brings rare verbs about is
 done while their points are marked (`chaos/provoking.py`). It ends as soon as every known point had
-its deaths, or when none came for minutes. Afterwards everything is compared by key: occurrences,
-runs, families, deliveries with what the target saw, messages with what they should have been.
-Runs that died so often that they were set aside as poison are let go on by the harness.
+its deaths, in the gate as soon as a few points had one, or when none came for minutes: a slow
+machine takes longer, and dies as often. The two parts of the campaign answer for all verbs between
+them, and each of their points must have had its deaths. Afterwards everything is compared by key:
+occurrences, runs, families, deliveries with what the target saw, messages with what they should
+have been. Runs that died so often that they were set aside as poison are let go on by the harness.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,7 +27,7 @@ from chaos.declared import Every
 from chaos.durable import CHILDREN, Target
 from chaos.forgetting import forget_the_dead
 from chaos.journal import now_s
-from chaos.marks import Marks
+from chaos.marks import Marks, verb_of
 from chaos.places import Place
 from chaos.provoking import BROUGHT, NOBODYS, WORK_FOR, Provoker, take_back
 from chaos.report import Report
@@ -53,28 +55,35 @@ URGENT = 5
 SCHEDULED_S = 600
 """How long schedules fire at most; points of firing have their deaths by then."""
 
-BARREN_S = 300.0
-"""How long no point is died at until the trial gives the rest up."""
+BARREN_S, MOST_S = 300.0, 3600.0
+"""How long no point is died at until the trial gives the rest up, and how long it lasts at most."""
+
+GATE_MOST_S = 150.0
+OFTEN_ENOUGH = 20
 
 TIDY_S = 5.0
 FORGOTTEN = timedelta(seconds=15)
-FEW = 40
-"""Points that are named in the report at most."""
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Which points a trial is about: those of `verbs`, or of all verbs if there are none."""
+    """Which points a trial is about: those of `verbs`, or of all verbs if there are none.
+
+    It answers for all of them but those of `others`, which the other part answers for.
+    """
 
     trial: str
     verbs: frozenset[str]
-    scheduled_s: int  # how long schedules fire at most
+    scheduled_s: int  # how long schedules fire
     least: int  # points that must have been died at
+    others: frozenset[str] = frozenset()
+
+    def answers_for(self, points: Iterable[str]) -> set[str]:
+        """Return those of these points that must have their deaths here."""
+        return {one for one in points if verb_of(one) not in self.others}
 
 
 OFTEN = Part("points", frozenset({"claim", "end", "fire", "keep", "post", "renew"}), 10, 5)
 """What is done all the time: the gate's share."""
-
-EVERY = Part("points", frozenset(), SCHEDULED_S, 60)
 
 SELDOM = Part(
     "points-seldom",
@@ -84,9 +93,11 @@ SELDOM = Part(
 )
 """Chores, joining and renewing, alone: among all others their turn comes too seldom."""
 
+EVERY = Part("points", frozenset(), SCHEDULED_S, 60, others=SELDOM.verbs)
+
 
 async def try_it(place: Place, scale: Scale) -> Report:
-    """Die at each point so many times, or as often as the minutes allow; the report says which."""
+    """Die at each point so many times; the report says how often at which."""
     return await _try(place, scale, EVERY if scale.full else OFTEN)
 
 
@@ -97,8 +108,7 @@ async def try_seldom(place: Place, scale: Scale) -> Report:
 
 async def _try(place: Place, scale: Scale, part: Part) -> Report:
     report = Report(trial=part.trial, store=place.name)
-    blow_s = scale.pick(10, int(scale.minutes * 60))
-    end = datetime.now(UTC) + timedelta(seconds=min(blow_s, part.scheduled_s))
+    end = datetime.now(UTC) + timedelta(seconds=part.scheduled_s)
     made = tuple(
         Every(name=f"s{n:02}", every_s=1 + n % 4, end=end) for n in range(scale.pick(12, 4))
     )
@@ -107,7 +117,7 @@ async def _try(place: Place, scale: Scale, part: Part) -> Report:
         trial_of(report, place, settings=settings, schedules=made) as trial,
         Target() as target,
     ):
-        times = scale.count(1, 20)
+        times = scale.count(1, OFTEN_ENOUGH)
         marks = Marks(
             trial,
             times=times,
@@ -124,7 +134,7 @@ async def _try(place: Place, scale: Scale, part: Part) -> Report:
             for one in (load.go(stop), provoker.go(stop), _tidy(trial, stop))
         ]
         try:
-            await _die(trial, marks, end, worst_s=scale.pick(25, blow_s))
+            await _die(trial, marks, part, end=end, gate=not scale.full)
         finally:
             stop.set()
             await asyncio.gather(*work)
@@ -132,16 +142,22 @@ async def _try(place: Place, scale: Scale, part: Part) -> Report:
         _refill(trial)
         await _settled(trial)
         _tell(report, marks, times=times, least=part.least)
+        if scale.full and scale.times is None:
+            short = part.answers_for(marks.left)
+            report.must_be(f"{FEWER} {times} times", _listed(marks, short), "none")
         _tell_provoked(report, provoker)
         await _judge(report, trial, target, load=load, end=end)
     return report
 
 
-async def _die(trial: Trial, marks: Marks, end: datetime, *, worst_s: float) -> None:
+async def _die(trial: Trial, marks: Marks, part: Part, *, end: datetime, gate: bool) -> None:
+    """Let workers die until it is enough, which no number of seconds is."""
     begun_s = now_s()
-    while now_s() - begun_s < worst_s:
-        done = marks.turn() or now_s() - marks.died_at_s > BARREN_S
+    while now_s() - begun_s < (GATE_MOST_S if gate else MOST_S):
+        marks.turn()
         _refill(trial)
+        done = not part.answers_for(marks.left) or now_s() - marks.died_at_s > BARREN_S
+        done |= gate and len(+marks.died) >= part.least
         if done and marks.known and datetime.now(UTC) > end:
             return
         await pause(0.05)
@@ -253,18 +269,24 @@ LIVE = (
 )  # fmt: skip
 
 
+FEWER = "points died at fewer than"
+
+
 def _tell(report: Report, marks: Marks, *, times: int, least: int) -> None:
-    died = [marks.died[one] for one in marks.known]
-    never = sorted(one for one in marks.known if not marks.died[one])
-    fewer = [f"{one} {marks.died[one]}" for one in sorted(marks.left)]
-    report.note("points", len(marks.known))
+    report.deaths = {one: marks.died[one] for one in sorted(marks.known)}
+    died = list(report.deaths.values())
+    never = sorted(one for one, count in report.deaths.items() if not count)
+    report.note("points", len(died))
     report.note("kill -9 at points", sum(died))
     report.note(f"points died at {times} times or more", sum(one >= times for one in died))
-    listed = ", ".join(fewer) if len(fewer) <= FEW else f"{len(fewer)} points"
-    report.note(f"points died at fewer than {times} times", listed or "none")
     report.note("points seen, and never again", ", ".join(never) or "none")
     enough = sum(one > 0 for one in died) >= least
     report.must_be("points died at, at least", enough, True)
+
+
+def _listed(marks: Marks, points: Iterable[str]) -> str:
+    """Name points, each with its deaths."""
+    return ", ".join(f"{one} {marks.died[one]}" for one in sorted(points)) or "none"
 
 
 def _tell_provoked(report: Report, provoker: Provoker) -> None:
@@ -295,6 +317,7 @@ async def _judge(
     report.must_be("succeeded without its work", told.unworked, 0)
     report.note("stale writes refused", kinds["run.stale"])
     report.must_be("loops that failed", kinds["loop.failed"], 0)
+    await trial.judge_moves()
     await _judge_effects(report, trial, target, load)
     unended = [
         one for one in runs if one.state is not RunState.SUCCEEDED and one.reason != "uncertain"
