@@ -14,8 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.campaign import FAULTS, NAMES
-from chaos.report import RESULTS, Report
+from chaos.campaign import FAULTS, LESSER, NAMES
+from chaos.report import PACE, RESULTS, Report, counted
+from chaos.scenarios.points import EVERY, SELDOM
 
 FRAME = Path(__file__).parent / "page.md"
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "reliability.md"
@@ -43,8 +44,8 @@ def make(results: Sequence[Report], frame: str) -> str:
         "{points}": "\n".join(_points(one) for one in taken if one.trial.startswith("points")),
         "{skipped}": "\n".join(map(_left_out, left)) or "Nothing.",
         "{faults}": f"{sum(one.injected for one in taken):,}",
-        "{lost}": f"{sum(one.lost for one in taken):,}",
-        "{doubled}": f"{sum(one.doubled for one in taken):,}",
+        "{lost}": f"{sum(one.lost or 0 for one in taken):,}",
+        "{doubled}": f"{sum(one.doubled or 0 for one in taken):,}",
         "{broken}": f"{sum(len(one.wrong) for one in taken):,}",
         "{dates}": " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "no day yet",
     }
@@ -56,18 +57,25 @@ def make(results: Sequence[Report], frame: str) -> str:
 def _line(one: Report) -> str:
     recovery = " / ".join(_time(one.recovery_ms[name]) for name in sorted(one.recovery_ms))
     cells = (
-        FAULTS[one.trial],
+        fault_of(one),
         SHOWN[one.store],
-        f"{one.injected:,}",
-        f"{one.survived:,}",
-        f"{one.lost:,}",
-        f"{one.doubled:,}",
-        f"{one.stale:,}",
+        counted(one.injected),
+        counted(one.survived),
+        counted(one.lost),
+        counted(one.doubled),
+        counted(one.stale),
         recovery,
         "; ".join(one.wrong) or "none",
         f"`{one.command}`",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def fault_of(one: Report) -> str:
+    """Say what was done, as far as it was done: the gate's share is less than the campaign."""
+    words = FAULTS[one.trial] if one.full else LESSER.get(one.trial, FAULTS[one.trial])
+    pace = next((figure.value for figure in one.figures if figure.name == PACE), None)
+    return words if pace is None else f"{words}, one every {pace} s"
 
 
 LEFT_OUT = "- {fault}, on {store}: {why}."
@@ -79,16 +87,16 @@ def _left_out(one: Report) -> str:
 
 POINTS = "- {store}{which}: {points} points were come by, {often}{fewer}{never}"
 SEEN, NEVER, OFTEN = "points", "points seen, and never again", "points died at"
-FEWER = "points died at fewer than"
+FEWER, OR_MORE = f"{OFTEN} fewer than", "times or more"
 
 
 def _points(one: Report) -> str:
     """Say how many named points there were, how often each was died at, and at which never."""
-    told = {figure.name: figure.value for figure in one.figures if figure.wanted is None}
+    told = {figure.name: figure.value for figure in one.figures}
     often = [
         f"{value} died at {name.removeprefix(OFTEN).strip()}"
         for name, value in told.items()
-        if name.startswith(OFTEN) and not name.startswith(FEWER)
+        if name.startswith(OFTEN) and name.endswith(OR_MORE)
     ]
     few = [value for name, value in told.items() if name.startswith(FEWER)]
     return POINTS.format(
@@ -99,6 +107,19 @@ def _points(one: Report) -> str:
         fewer=_listed("; fewer times at ", few[0] if few else "none"),
         never=_listed("; never at ", told.get(NEVER, "none")) + ".",
     )
+
+
+def short_of_deaths(results: Sequence[Report]) -> list[str]:
+    """Name the points that were died at too seldom by the trial that answers for their verb."""
+    parts = {"points": EVERY, "points-seldom": SELDOM}
+    found = []
+    for one in results:
+        for figure in one.figures if one.trial in parts else ():
+            if figure.name.startswith(FEWER) and figure.value != "none":
+                points = (name.split()[0] for name in str(figure.value).split(", "))
+                few = sorted(parts[one.trial].answers_for(points))
+                found += [f"{one.trial} on {one.store}: {name}" for name in few]
+    return found
 
 
 def _listed(before: str, names: object) -> str:

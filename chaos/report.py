@@ -3,7 +3,8 @@
 A report is printed for people and kept as JSON under `chaos/results/`, one file for each trial and
 store; `chaos/page.py` makes the page of reliability from them. It never says *passed* of a part
 that was left out: what could not be tried stands there with its reason. Figures whose names are in
-`COUNTED` are also summed up as what was lost, what was doubled, and what was refused as stale.
+`COUNTED` are also summed up as what was lost, what was doubled, and what was refused as stale; a
+sum for which nothing was looked at is None, and never 0.
 """
 
 from __future__ import annotations
@@ -43,8 +44,11 @@ COUNTED = {
     "stale endings the sleepers sent": "stale",
     "stale writes": "stale",
     "stale writes refused": "stale",
-    "words in a dead boot's name refused": "stale",
 }
+
+
+PACE = "seconds from kill to kill"
+"""The figure of a trial whose faults have a pace; the page tells it with the fault."""
 
 
 class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,7 +80,8 @@ class Report(msgspec.Struct, kw_only=True):
     """A trial on one store. `recovery_ms` has `p50` and `p99` of what could be measured.
 
     `times` is the number of faults that was asked for instead of the campaign's own. A trial that
-    knows better than the journal how long its faults lasted fills `times_s`.
+    knows better than the journal how long its faults lasted fills `times_s`; one that kills at
+    named points fills `deaths`, by point.
     """
 
     trial: str
@@ -88,11 +93,9 @@ class Report(msgspec.Struct, kw_only=True):
     times: int | None = None
     injected: int = 0
     survived: int = 0
-    lost: int = 0
-    doubled: int = 0
-    stale: int = 0
     recovery_ms: dict[str, float] = {}
     figures: list[Figure] = []
+    deaths: dict[str, int] = {}
     moments: list[Moment] = []
     times_s: list[float] = []
     skipped: str = ""
@@ -111,10 +114,7 @@ class Report(msgspec.Struct, kw_only=True):
         self.figures.append(Figure(name, value, bound, at_most=True))
 
     def settle(self, injected: int, survived: int, recovery_s: Sequence[float]) -> None:
-        """Say how many faults there were and were lived through, and sum the figures up.
-
-        Figures that are named in `COUNTED` are numbers.
-        """
+        """Say how many faults there were and were lived through, and what recovery took."""
         self.injected, self.survived = injected, survived
         if recovery_s := self.times_s or recovery_s:
             ms = [one * 1000 for one in recovery_s]
@@ -122,11 +122,26 @@ class Report(msgspec.Struct, kw_only=True):
                 name: round(percentile(ms, share), 1)
                 for name, share in (("p50", 0.5), ("p99", 0.99))
             }
-        sums = dict.fromkeys(("lost", "doubled", "stale"), 0)
-        for one in self.figures:
-            if one.name in COUNTED:
-                sums[COUNTED[one.name]] += int(one.value)
-        self.lost, self.doubled, self.stale = sums["lost"], sums["doubled"], sums["stale"]
+
+    @property
+    def lost(self) -> int | None:
+        """How many things were lost; None where nothing was looked at."""
+        return self._sum("lost")
+
+    @property
+    def doubled(self) -> int | None:
+        """How many things are there twice, or were never asked for; None as for `lost`."""
+        return self._sum("doubled")
+
+    @property
+    def stale(self) -> int | None:
+        """How many words of dead boots were refused; None as for `lost`."""
+        return self._sum("stale")
+
+    def _sum(self, kind: str) -> int | None:
+        """Sum up the figures of a kind, whose values are numbers."""
+        found = [int(one.value) for one in self.figures if COUNTED.get(one.name) == kind]
+        return sum(found) if found else None
 
     @property
     def _weight(self) -> tuple[bool, bool]:
@@ -149,8 +164,9 @@ class Report(msgspec.Struct, kw_only=True):
             print(f"  skipped: {self.skipped}")
         else:
             print(
-                f"  faults {self.injected}, survived {self.survived}, lost {self.lost}, doubled "
-                f"{self.doubled}, stale refused {self.stale}, recovery ms {self.recovery_ms}"
+                f"  faults {self.injected}, survived {self.survived}, lost {counted(self.lost)}, "
+                f"doubled {counted(self.doubled)}, stale refused {counted(self.stale)}, "
+                f"recovery ms {self.recovery_ms}"
             )
         for one in self.figures:
             aside = f"   EXPECTED {one.wanted}" if one.wrong else ""
@@ -178,6 +194,11 @@ class Report(msgspec.Struct, kw_only=True):
         text = msgspec.json.format(msgspec.json.encode(kept), indent=2)
         path.write_bytes(text + b"\n")
         return True
+
+
+def counted(number: int | None) -> str:
+    """Return a number as people read it, and a dash where nothing was looked at."""
+    return "–" if number is None else f"{number:,}"
 
 
 def percentile(values: list[float], share: float) -> float:

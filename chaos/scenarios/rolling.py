@@ -79,7 +79,11 @@ async def try_blocked_loop(place: Place, scale: Scale) -> Report:
         kinds = trial.journal.count()
         report.note("times the loop was held for two leases", len(views))
         kept = sum(view.epoch == 1 and view.state is RunState.SUCCEEDED for view in views)
+        told = trial.judge_attempts(views)
         report.must_be("ended by the first attempt", kept, len(views))
+        report.must_be("runs that did not succeed", told.unended, 0)
+        report.must_be("attempts begun twice", told.started_twice, 0)
+        report.must_be("succeeded without its work", told.unworked, 0)
         report.must_be("boots declared dead", kinds["instance.declared_dead"], 0)
         report.must_be("stale writes", kinds["run.stale"], 0)
     return report

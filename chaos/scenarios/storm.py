@@ -12,8 +12,9 @@ import random
 from datetime import UTC, datetime, timedelta
 
 from chaos.declared import Every
+from chaos.journal import now_s
 from chaos.places import Place
-from chaos.report import Report
+from chaos.report import PACE, Report
 from chaos.scale import Scale
 from chaos.trial import Trial, trial_of
 from chaos.waiting import pause
@@ -61,13 +62,16 @@ async def try_it(place: Place, scale: Scale) -> Report:
 
 async def _blow(trial: Trial, end: datetime) -> None:
     chance = random.Random(20261122)
+    begun_s = now_s()
     while datetime.now(UTC) < end:
-        await pause(KILL_EVERY_S)
+        due_s = begun_s + (trial.fleet.killed + 1) * KILL_EVERY_S
+        await pause(max(0.0, due_s - now_s()))
         living, at_work = trial.fleet.living, trial.journal.at_work()
         busy = [one for one in living if one.name in at_work]
         chosen = busy if busy and chance.random() < BUSY_SHARE else living
         trial.fleet.kill(chance.choice(chosen))
         trial.fleet.start()
+    trial.report.note(PACE, round((now_s() - begun_s) / trial.fleet.killed, 1))
 
 
 async def _judge(trial: Trial, end: datetime, *, count: int) -> None:
@@ -75,6 +79,7 @@ async def _judge(trial: Trial, end: datetime, *, count: int) -> None:
     runs = await trial.every_run()
     seen = await trial.judge_occurrences(end, runs)
     told = trial.judge_attempts(runs)
+    await trial.judge_moves()
     await trial.all_joined()
     kinds = trial.journal.count()
     codes = await trial.fleet.stop()

@@ -28,6 +28,9 @@ HANGING = ("hangs", "clings", "stuck")
 IN_HAND = 2
 HEALTHY = 2
 FAILURES = 5
+AWAY_S = 4, 600
+"""How long the store is away: in the gate, and in the campaign."""
+
 SETTINGS = {"engine.slots": str(IN_HAND), "engine.stop_grace": "200ms"}
 
 
@@ -36,7 +39,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
     report = Report(trial="supervised", store=place.name)
     async with trial_of(report, place, settings=SETTINGS) as trial:
         await _misbehave(trial)
-        await _away(trial, scale.pick(4, 600))
+        await _away(trial, scale.pick(*AWAY_S))
     return report
 
 
@@ -65,6 +68,9 @@ async def _misbehave(trial: Trial) -> None:
     trial.report.must_be(
         "runs that did not succeed", sum(one.state is not RunState.SUCCEEDED for one in runs), 0
     )
+    told = trial.judge_attempts(runs)
+    trial.report.must_be("attempts begun twice", told.started_twice, 0)
+    trial.report.must_be("succeeded without its work", told.unworked, 0)
     trial.report.must_be("runs handed back by who tripped", again[RunVerb.RELEASE], len(runs))
     await _told(trial, {name: one.name for name, one in bad.items()})
 

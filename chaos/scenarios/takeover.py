@@ -51,6 +51,11 @@ async def _try(place: Place, scale: Scale, *, apart: bool) -> Report:
         report.note("kills -9", trial.fleet.killed)
         report.must_be(f"taken over by: {wanted}", details.count(wanted.value), len(details))
         report.must_be(f"taken over by: {Proof.LEASE}", details.count(Proof.LEASE.value), 0)
+        told = trial.judge_attempts(await trial.every_run())
+        report.must_be("runs that did not succeed", told.unended, 0)
+        report.must_be("attempts begun twice", told.started_twice, 0)
+        report.must_be("attempts ended twice", told.ended_twice, 0)
+        report.must_be("succeeded without its work", told.unworked, 0)
         report.note("kill to next attempt, ms: p50", round(percentile(times, 0.5), 1))
         report.note("kill to next attempt, ms: p99", round(percentile(times, 0.99), 1))
     return report

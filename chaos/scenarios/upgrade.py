@@ -2,8 +2,9 @@
 
 Workers of the former version run on their schema while the store is migrated beneath them; then
 workers of this version replace them one after the other, and then the way back (the newer schema
-stays); the campaign goes there and back ten times, and ends with this version. The older code is taken from the history of this repository: the commit before the one that
-brought the newest migration. Without history the trial says so and is skipped.
+stays); the campaign goes there and back ten times, and ends with this version. The older code is
+taken from the history of this repository: the commit before the one that brought the newest
+migration. Without history the trial says so and is skipped.
 """
 
 from __future__ import annotations

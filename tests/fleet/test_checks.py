@@ -169,6 +169,9 @@ def test_what_was_lost_doubled_and_refused_is_summed_up() -> None:
         kinds.count(one) for one in ("lost", "doubled", "stale")
     )
     assert (report.injected, report.survived) == (3, 2)
+    nothing = Report(trial="storm", store="sqlite", figures=[])
+    nothing.settle(3, 2, [])
+    assert (nothing.lost, nothing.doubled, nothing.stale) == (None, None, None)
     assert report.recovery_ms == {"p50": 3.0, "p99": 3.0}
 
 
