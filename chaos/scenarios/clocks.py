@@ -34,7 +34,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
         report.skipped = MISSING
     if report.skipped:
         return report
-    rounds, stay_s = scale.count(1, 5), scale.pick(4, 10)
+    rounds, stay_s = scale.count(1, 5), scale.pick(3, 10)
     end = datetime.now(UTC) + timedelta(seconds=6 + rounds * len(STEPS_S) * stay_s)
     made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 3, end=end) for n in range(20))
     async with trial_of(report, place, schedules=made) as trial:

@@ -26,8 +26,8 @@ LEASE_S = 2.0
 async def try_it(place: Place, scale: Scale) -> Report:
     """Stop one after the other, so many times."""
     report = Report(trial="frozen", store=place.name)
-    times = scale.count(4, 100)
-    end = datetime.now(UTC) + timedelta(seconds=8 + times * 2.5 * LEASE_S)
+    times = scale.count(3, 100)
+    end = datetime.now(UTC) + timedelta(seconds=5 + times * 2.5 * LEASE_S)
     made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 5, end=end) for n in range(10))
     async with trial_of(report, place, settings=QUICK, schedules=made) as trial:
         workers = trial.fleet.start(INSTANCES)

@@ -182,7 +182,7 @@ def halted(place: Place, mode: StopMode) -> Fault:
 
 
 async def _try(place: Place, report: Report, *, faults: list[Fault], lasting_s: float) -> Report:
-    end = datetime.now(UTC) + timedelta(seconds=8 + len(faults) * (lasting_s + 4))
+    end = datetime.now(UTC) + timedelta(seconds=5 + len(faults) * (lasting_s + 4))
     made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 5, end=end) for n in range(10))
     async with trial_of(report, place, schedules=made) as trial:
         workers = trial.fleet.start(INSTANCES)

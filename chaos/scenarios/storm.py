@@ -20,7 +20,7 @@ from chaos.trial import Trial, trial_of
 from chaos.waiting import pause
 
 KILL_EVERY_S = 2.0
-STARTING_S = 6.0
+STARTING_S = 4.0
 BUSY_SHARE = 0.7
 
 
@@ -47,7 +47,7 @@ def schedules_until(end: datetime, count: int) -> tuple[Every, ...]:
 async def try_it(place: Place, scale: Scale) -> Report:
     """Blow the storm, let everything settle, and compare by keys."""
     report = Report(trial="storm", store=place.name)
-    blow_s = scale.minutes * 60 if scale.full else 14.0
+    blow_s = scale.minutes * 60 if scale.full else 12.0
     end = datetime.now(UTC) + timedelta(seconds=blow_s + STARTING_S)
     made = schedules_until(end, scale.pick(100, 1000))
     async with trial_of(report, place, schedules=made) as trial:

@@ -117,7 +117,7 @@ async def try_namesakes(place: Place, scale: Scale) -> Report:
         report.skipped = "PID namespaces cannot be made here (unshare --pid --fork)"
         return report
     rounds = scale.count(2, 30)
-    end = datetime.now(UTC) + timedelta(seconds=10 + rounds * 3)
+    end = datetime.now(UTC) + timedelta(seconds=6 + rounds * 3)
     made = tuple(Every(name=f"s{n:02}", every_s=1 + n % 5, end=end) for n in range(10))
     async with trial_of(report, place, schedules=made) as trial:
         trial.fleet.start(INSTANCES, apart=True)
