@@ -52,5 +52,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
         report.note("neighbours", told.runs)
         report.note("neighbours attempted again", told.again)
         report.must_be("neighbours that did not succeed", told.unended, 0)
+        report.must_be("attempts begun twice", told.started_twice, 0)
+        report.must_be("succeeded without its work", told.unworked, 0)
         report.must_be("loops that failed", trial.journal.count()["loop.failed"], 0)
     return report

@@ -46,6 +46,7 @@ async def try_it(place: Place, scale: Scale) -> Report:
         report.must_be("kill -9 at boundaries", died, len(marks))
         report.must_be("marks left over", len(list(place.folder.glob("die-*"))), 0)
         report.must_be("the run", str(view.state), "succeeded")
+        report.must_be("runs that did not succeed", int(view.state is not RunState.SUCCEEDED), 0)
         report.must_be("its result", (view.result or b"").decode(), str(sum(range(STEPS))))
         report.must_be("finished steps done again", again, 0)
         report.must_be("steps done", len(did), STEPS)

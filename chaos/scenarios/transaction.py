@@ -36,9 +36,10 @@ async def try_it(place: Place, scale: Scale) -> Report:
         finally:
             await conn.close()
         await trial.quiet()
-        report.must_be(
-            "runs that did not succeed", trial.judge_attempts(await trial.every_run()).unended, 0
-        )
+        told = trial.judge_attempts(await trial.every_run())
+        report.must_be("runs that did not succeed", told.unended, 0)
+        report.must_be("attempts begun twice", told.started_twice, 0)
+        report.must_be("succeeded without its work", told.unworked, 0)
         report.must_be("loops that failed", trial.journal.count()["loop.failed"], 0)
     return report
 
