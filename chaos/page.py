@@ -1,13 +1,14 @@
 """`python -m chaos.page [--check]`: the page of reliability, made from the results that are kept.
 
 One line for each kind of fault and store, from the JSON files in `chaos/results/`, with the command
-that takes it again; the text around it is `chaos/page.md`. What could not be tried on a store is
-listed with its reason. `--check` changes nothing and fails when the page is not what the results
+that takes it again, and one for each planted bug, from `simulation/results/`; the text around them is
+`chaos/page.md`. What could not be tried on a store is listed with its reason. `--check` changes nothing and fails when the page is not what the results
 say.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,14 @@ import msgspec
 from chaos.campaign import FAULTS, LESSER, NAMES
 from chaos.report import PACE, RESULTS, Report, counted
 from chaos.scenarios.points import EVERY, SELDOM
+from simulation.bugs import Found
+from simulation.results import RESULTS as SIMULATED
+from simulation.results import Results
+
+LONGEST = 90
+"""Characters of a breach that are shown."""
+
+_ID = re.compile(r"UUID\('[0-9a-f-]+'\)|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 FRAME = Path(__file__).parent / "page.md"
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "reliability.md"
@@ -43,6 +52,8 @@ def make(results: Sequence[Report], frame: str) -> str:
         "{table}": "\n".join([HEAD, *map(_line, taken)]),
         "{points}": "\n".join(_points(one) for one in taken if one.trial.startswith("points")),
         "{skipped}": "\n".join(map(_left_out, left)) or "Nothing.",
+        "{campaign}": of_campaign(worlds(CAMPAIGN)),
+        "{planted}": "\n".join(_planted(one) for one in worlds(HUNTS).bugs),
         "{faults}": f"{sum(one.injected for one in taken):,}",
         "{lost}": f"{sum(one.lost or 0 for one in taken):,}",
         "{doubled}": f"{sum(one.doubled or 0 for one in taken):,}",
@@ -120,6 +131,44 @@ def short_of_deaths(results: Sequence[Report]) -> list[str]:
                 few = sorted(parts[one.trial].answers_for(points))
                 found += [f"{one.trial} on {one.store}: {name}" for name in few]
     return found
+
+
+CAMPAIGN, HUNTS = "campaign.json", "hunts.json"
+IN_WORLDS = (
+    "The campaign that is kept lived through {worlds} worlds at {commit}: {hours:.0f} virtual hours, "
+    "{attempts:,} attempts, {faults:,} faults drawn, {broken} promises broken. What must have come "
+    "about in so many worlds, a takeover by each proof, a stale write refused, a receipt that came "
+    "late, each policy of overlap, did: {met} of {met}."
+)
+DRAWN = ("kill", "pause", "verb lost", "answer lost", "late verb landed", "store away", "hint lost")
+
+
+def worlds(name: str, folder: Path = SIMULATED) -> Results:
+    """Return what simulated worlds came to, from a file that is kept."""
+    return msgspec.json.decode((folder / name).read_bytes(), type=Results)
+
+
+def of_campaign(kept: Results) -> str:
+    """Sum a campaign up. Nothing that it must meet is unmet, or it would not have been kept."""
+    assert not kept.unmet, "a campaign that is void proves nothing"
+    times = {one.what: one.times for one in kept.met}
+    demanded = [one for one in kept.met if (one.demanded_from or kept.worlds + 1) <= kept.worlds]
+    return IN_WORLDS.format(
+        worlds=kept.worlds + len(kept.further),
+        commit=kept.commit,
+        hours=kept.virtual_hours,
+        attempts=kept.attempts,
+        faults=sum(times.get(one, 0) for one in DRAWN),
+        broken=len(kept.broken),
+        met=len(demanded),
+    )
+
+
+def _planted(bug: Found) -> str:
+    assert bug.seed is not None, "every bug that is planted is found, or the hunt is void"
+    seen = " ".join(_ID.sub("…", bug.breach).split()).replace("|", "/")
+    seen = seen if len(seen) <= LONGEST else seen[: LONGEST - 1].rsplit(" ", 1)[0] + " …"
+    return f"| {bug.bug} | {bug.seeds} | {seen} |"
 
 
 def _listed(before: str, names: object) -> str:

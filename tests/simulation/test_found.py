@@ -51,3 +51,11 @@ def test_who_has_a_full_room_does_not_ask_for_the_others_all_the_time() -> None:
     outcome = live(2)  # of today's code: one in which such threads are at work
     assert outcome.sometimes["thread at its end"] > 0
     assert [one for one in outcome.breaches if one.startswith("idle")] == []
+
+
+@pytest.mark.slow
+def test_a_notice_that_was_given_up_and_lands_late_tells_nothing_twice() -> None:
+    """Seed 91: a drawing landed after its sender had drawn up anew; one opening was told twice."""
+    outcome = live(91)
+    assert outcome.sometimes["late verb landed"] > 0 and outcome.sometimes["notice told"] > 0
+    assert outcome.breaches == ()

@@ -44,7 +44,20 @@ class ChangesWhatIsSealed(MemoryStore):
         if drawn.notice is not None and drawn.notice.id in self.t.notices:
             row = self.t.notices[drawn.notice.id]
             self.t.notices[drawn.notice.id] = msgspec.structs.replace(row, sealed=False)
-        return await super().draw_up(boot, drawn, **how)
+        return await super().draw_up(boot, _as_the_next(self, drawn), **how)
+
+
+class WritesWhatIsLate(MemoryStore):
+    """Takes a drawing that was given up for the one that is due now."""
+
+    async def draw_up(self, boot: UUID, drawn: Drawn, **how: Any) -> Answer:
+        return await super().draw_up(boot, _as_the_next(self, drawn), **how)
+
+
+def _as_the_next(store: MemoryStore, drawn: Drawn) -> Drawn:
+    known = store.t.channels.get(drawn.channel)
+    turn = 1 if known is None else known.turn + 1
+    return msgspec.structs.replace(drawn, state=msgspec.structs.replace(drawn.state, turn=turn))
 
 
 class TrustsTheOrderOfCommits(MemoryStore):

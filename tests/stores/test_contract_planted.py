@@ -242,6 +242,7 @@ CAUGHT_BY_CONTRACT: list[tuple[type[MemoryStore], Check]] = [
         telling.ChangesWhatIsSealed,
         test_telling.test_a_notice_waits_until_it_arrived_and_never_changes_once_sealed,
     ),
+    (telling.WritesWhatIsLate, test_telling.test_a_drawing_that_lands_late_tells_nothing_twice),
     (telling.TrustsTheOrderOfCommits, test_telling.test_what_is_committed_late_is_told),
     (
         telling.RemindsForEver,

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import msgspec
 
 from duly.core.fleet import Incident
 from duly.core.notices import MOST_TOLD, Item, Notice, Told, rank
+from duly.core.runs import Answer
 
 SLACK = timedelta(hours=1)
 """How long after its instant a change may become visible: no transaction lasts so long."""
@@ -43,6 +45,11 @@ class ChannelState(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""  # it fails
     failures: int = 0  # in a row
     retry_at: datetime | None = None
+    turn: int = 0  # how often it was written
+
+    def next(self, **changes: Any) -> ChannelState:
+        """Return the state to be written after this one."""
+        return msgspec.structs.replace(self, turn=self.turn + 1, **changes)
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +123,20 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[Mark, ...] = ()
     notice: Notice | None = None
     sealed: bool = True
+
+
+def judged(known: ChannelState | None, drawn: Drawn, *, kept: bool) -> Answer | None:
+    """Say what becomes of what was drawn up; None: it is written.
+
+    `done`: it was written before; `kept` says whether its notice is there. `stale`: something else
+    was written since it was looked at. Thus a drawing that lands late, when whoever sent it gave up
+    on it and drew up anew, tells nobody of the same incident in a second notice.
+    """
+    if known is None or drawn.state.turn == known.turn + 1:
+        return None
+    if drawn.state == known and (drawn.notice is None or kept):
+        return Answer.DONE
+    return Answer.STALE
 
 
 class ChannelStanding(msgspec.Struct, frozen=True, kw_only=True):

@@ -246,6 +246,7 @@ class Drawing:
         )
 
     def _drawn(self, marks: Sequence[Mark], last: bool) -> Drawn:
+        self.state = self.state.next()
         return Drawn(
             channel=self._agreed.name,
             state=self.state,

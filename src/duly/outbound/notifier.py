@@ -208,7 +208,7 @@ class Notifier:
             return out.state
         if await self._store.close_incident(CHANNEL_DOWN, name, note="it takes notices again"):
             self._bus.emit(events.IncidentClosed(kind=CHANNEL_DOWN, subject=name))
-        state = replace(out.state, failing_since=None, why="", failures=0, retry_at=None)
+        state = out.state.next(failing_since=None, why="", failures=0, retry_at=None)
         await self._store.draw_up(boot, Drawn(channel=name, state=state))
         self._bus.emit(events.ChannelBack(channel=name, away_s=(out.now - since).total_seconds()))
         return state
@@ -224,8 +224,8 @@ class Notifier:
         failures = out.state.failures + 1
         pause = retry_after(failures, self._clock.draw(), permanent=permanent)
         pause = max(pause, min(timedelta(seconds=rest_s), LONGEST_REST))
-        state = replace(
-            out.state, failing_since=since, why=said, failures=failures, retry_at=out.now + pause
+        state = out.state.next(
+            failing_since=since, why=said, failures=failures, retry_at=out.now + pause
         )
         self._some.set()
         self._free_at = self._clock.monotonic() + pause.total_seconds()

@@ -69,9 +69,10 @@ class Telling(Protocol):
         ...
 
     async def draw_up(self, boot: UUID, drawn: Drawn, *, now: datetime | None = None) -> Answer:
-        """Write down a channel's state, marks and notice; `stale` when the lease is another's.
+        """Write down a channel's state, marks and notice at once, by `core.telling.judged`.
 
-        A notice that is sealed is not changed any more.
+        `stale` when the lease is another's, or when something else was written since the state
+        was looked at that this one follows. A notice that is sealed is not changed any more.
         """
         ...
 

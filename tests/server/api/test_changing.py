@@ -10,7 +10,6 @@ from uuid import UUID
 import aiohttp
 import msgspec
 import pytest
-from msgspec import structs
 
 from duly.core.logs import AttemptLog, LogLine, fitting
 from duly.core.steps import approval
@@ -242,7 +241,7 @@ async def test_how_channels_stand_is_told_to_who_may_look(api: Caller) -> None:
     store, boot = api.app.store, api.app.clock.new_id()
     out = await store.outlook(boot, "mail")
     assert out is not None
-    state = structs.replace(out.state, failing_since=out.now, why="no route")
+    state = out.state.next(failing_since=out.now, why="no route")
     await store.draw_up(boot, Drawn(channel="mail", state=state))
     await store.outlook(boot, "chat")
     for key, status in ((None, 401), ("viewer", 200)):

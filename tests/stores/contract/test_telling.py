@@ -191,7 +191,7 @@ async def test_one_boot_tells_a_channel_until_its_lease_ends(world: World) -> No
     world.turn(timedelta(microseconds=1))
     assert await looked(world, other) is not None
     state = ChannelState(since=world.now, why="lost")
-    drawn = Drawn(channel="mail", state=state)
+    drawn = Drawn(channel="mail", state=state.next())
     assert await world.store.draw_up(boot, drawn, now=world.now) is Answer.STALE
     assert [one.why for one in await world.store.channels()] == ["", ""]
     await world.die(other)
@@ -200,9 +200,34 @@ async def test_one_boot_tells_a_channel_until_its_lease_ends(world: World) -> No
 
 async def test_who_is_late_writes_nothing(world: World) -> None:
     boot = await known(world)
-    drawn = Drawn(channel="mail", state=ChannelState(since=world.now, why="lost"))
+    drawn = Drawn(channel="mail", state=ChannelState(since=world.now, why="lost").next())
     world.turn(TELLING_LEASE)
     assert await world.store.draw_up(boot, drawn, now=world.now) is Answer.STALE
+
+
+async def test_a_drawing_that_lands_late_tells_nothing_twice(world: World) -> None:
+    store, boot = world.store, await known(world)
+    await opened(world, "a")
+    out = await looked(world, boot)
+    assert out is not None
+    news = await store.untold("mail")
+    first, second = (
+        Drawing(
+            NotifyPlan(), ChannelPlan(name="mail"), out, new_id=world.new_id(), application="app"
+        ).news(news, critical=False, last=True)
+        for _ in range(2)
+    )
+    assert await store.draw_up(boot, second, now=world.now) is Answer.DONE
+    late = await world.twice(store.draw_up, boot, first, now=world.now)
+    assert late == (Answer.STALE, Answer.STALE)
+    out = await looked(world, boot)
+    assert out is not None and out.pending is not None and second.notice is not None
+    assert (out.pending.notice, out.state) == (second.notice, second.state)
+    await store.arrived(second.notice.id, now=world.now)
+    out = await looked(world, boot)
+    assert out is not None and out.pending is None
+    answers = await world.twice(store.draw_up, boot, second, now=world.now)
+    assert answers == (Answer.DONE, Answer.DONE), "sent again, it was done"
 
 
 # --- notices ------------------------------------------------------------------------------------

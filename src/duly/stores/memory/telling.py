@@ -29,6 +29,7 @@ from duly.core.telling import (
     Summed,
     Untold,
     digest_items,
+    judged,
     lease_of,
     told_in,
 )
@@ -175,6 +176,10 @@ class TellingVerbs:
         holder = self.t.relays.get(lease_of(drawn.channel))
         if holder is None or holder[0] != boot or holder[1] <= at:
             return Answer.STALE
+        kept = drawn.notice is not None and drawn.notice.id in self.t.notices
+        answer = judged(self.t.channels.get(drawn.channel), drawn, kept=kept)
+        if answer is not None:
+            return answer
         self.t.channels[drawn.channel] = drawn.state
         known = {one.id for one in self.t.incidents}
         for mark in drawn.marks:

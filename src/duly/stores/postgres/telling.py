@@ -30,6 +30,7 @@ from duly.core.telling import (
     Summed,
     Untold,
     digest_items,
+    judged,
     lease_of,
 )
 from duly.stores.postgres.ground import Ground
@@ -116,6 +117,13 @@ class TellingVerbs(Ground):
         async def work(unit: Unit) -> Answer:
             if not await unit.fetch(HOLDS, lease_of(drawn.channel), boot, unit.now):
                 return Answer.STALE
+            found = await unit.fetch(
+                BEFORE, drawn.channel, drawn.notice.id if drawn.notice is not None else None
+            )
+            known = _state(found[0][0]) if found else None
+            answer = judged(known, drawn, kept=bool(found and found[0][1]))
+            if answer is not None:
+                return answer
             await unit.fetch(PUT_STATE, drawn.channel, _text(drawn.state))
             if drawn.marks:
                 await unit.fetch(MARK, drawn.channel, *_columns(drawn.marks))
@@ -256,6 +264,11 @@ select {INCIDENT} {_HEARD} and {_OPENED} and i.kind = any($4::text[]) order by i
 
 HOLDS = """
 select from duly_relay where topic = $1 and boot = $2 and until > $3::timestamptz for update
+"""
+
+BEFORE = """
+select c.body, exists (select from duly_notice n where n.id = $2)
+from duly_channel c where c.name = $1
 """
 
 PUT_STATE = """

@@ -29,6 +29,7 @@ from duly.core.telling import (
     Summed,
     Untold,
     digest_items,
+    judged,
     lease_of,
 )
 from duly.stores.sqlite.housekeeping import INCIDENT, incident_of
@@ -232,6 +233,12 @@ def draw_up(tx: Tx, boot: UUID, drawn: Drawn, now: datetime | None) -> Answer:
     )
     if held is None:
         return Answer.STALE
+    kept = drawn.notice is not None and bool(
+        tx.value("select 1 from duly_notice where id = ?", drawn.notice.id.bytes)
+    )
+    answer = judged(_of(tx, drawn.channel), drawn, kept=kept)
+    if answer is not None:
+        return answer
     _put(tx, drawn.channel, drawn.state)
     tx.many(
         f"insert or replace into duly_told ({_MARK})"
