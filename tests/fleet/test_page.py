@@ -12,6 +12,7 @@ from chaos.report import PACE, Report
 from chaos.scale import Scale
 from chaos.scenarios import supervised, target
 
+ASKED = "fewer than 20 times"
 FRAME = "{faults} {lost} {doubled} {broken} {dates}\n{table}\n{skipped}\n"
 
 
@@ -112,6 +113,8 @@ def test_points_that_too_few_kills_found_are_named() -> None:
 def test_between_them_the_kept_parts_died_often_enough_at_every_point_of_every_verb() -> None:
     kept = [one for one in page.read() if one.trial in ("points", "points-seldom")]
     assert len(kept) == 4 and all(one.full and one.times is None for one in kept)
+    asked = [figure for one in kept for figure in one.figures if figure.name.endswith(ASKED)]
+    assert len(asked) == len(kept), "each says which points had fewer"
     assert page.short_of_deaths(kept) == []
 
 
