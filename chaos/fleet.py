@@ -86,7 +86,7 @@ class Fleet:
 
         `tree` is the source tree whose code they are: this one, or one of an earlier version.
         Whoever can be forked of a process that has imported everything already is: who is of this
-        tree and in our namespace, and has no library put before the others.
+        tree, and has no library put before the others.
         """
         started: list[Worker] = []
         for _ in range(count):
@@ -96,8 +96,8 @@ class Fleet:
                 given["PYTHONPATH"] = f"{tree / 'src'}:{tree}"
             process = (
                 self._spawned(name, given, apart=apart, tree=tree)
-                if apart or tree != ROOT or PRELOADED in given
-                else self._forked(name, given)
+                if tree != ROOT or PRELOADED in given
+                else self._forked(name, given, apart=apart)
             )
             started.append(Worker(name, process, apart=apart))
             self.workers.append(started[-1])
@@ -118,10 +118,10 @@ class Fleet:
                 stderr=log,
             )
 
-    def _forked(self, name: str, env: Mapping[str, str]) -> Child:
+    def _forked(self, name: str, env: Mapping[str, str], *, apart: bool) -> Child:
         if self._nursery is None:
             self._nursery = Nursery(self._spec)
-        return self._nursery.bear(env, self._folder / f"{name}.log")
+        return self._nursery.bear(env, self._folder / f"{name}.log", apart=apart)
 
     @property
     def living(self) -> list[Worker]:

@@ -8,7 +8,8 @@
 A worker of it is a real process, with a pid, a boot, threads and connections of its own: before
 the fork nothing is opened and no thread runs. It ends with the nursery, and the nursery with the
 harness. Nobody is reaped before the harness asks how it ended, and the harness holds a descriptor
-of each until it does; so no signal ever meets a stranger that was given the same pid.
+of each until it does; so no signal ever meets a stranger that was given the same pid. One that is
+to be apart is process 1 of a PID namespace, behind a process that waits for it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import NoReturn
 import msgspec
 
 PR_SET_PDEATHSIG = 1
+CLONE_NEWPID = 0x20000000
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -36,6 +38,7 @@ class Order(msgspec.Struct, frozen=True):
 
     env: dict[str, str]
     log: str
+    apart: bool = False  # process 1 of a PID namespace of its own
 
 
 class Child:
@@ -92,9 +95,12 @@ class Nursery:
             stdout=subprocess.PIPE,
         )
 
-    def bear(self, env: Mapping[str, str], log: Path) -> Child:
-        """Start a worker; its own words go to `log`."""
-        return Child(self._ask(Order(dict(env), str(log))), self._code_of)
+    def bear(self, env: Mapping[str, str], log: Path, *, apart: bool) -> Child:
+        """Start a worker; its own words go to `log`.
+
+        Of one that is `apart` this is the process which waits for it, and ends as it does.
+        """
+        return Child(self._ask(Order(dict(env), str(log), apart)), self._code_of)
 
     def end(self) -> None:
         """End it, and whoever of its workers lives still."""
@@ -154,11 +160,28 @@ def _be(order: Order, nursery: int) -> NoReturn:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.environ.update(order.env)
-        code = worker.main(child_of=nursery)
+        if order.apart:
+            _part(nursery)
+        code = worker.main(child_of=None if order.apart else nursery)
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stderr.flush()
+        os._exit(code)
+
+
+def _part(nursery: int) -> None:
+    """Go on as process 1 of a PID namespace; who was here before waits, and ends as that ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != nursery:
+        os._exit(1)
+    if libc.unshare(CLONE_NEWPID):
+        raise OSError(ctypes.get_errno(), "no PID namespace can be made")
+    if pid := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code < 0:
+            os.kill(os.getpid(), -code)
         os._exit(code)
 
 
