@@ -21,6 +21,7 @@ from duly.core.tasks import task_from
 from duly.errors import InvalidValue, UnknownName
 from duly.stores.memory import MemoryStore
 from tests.stores.world import DAY, HOUR, MINUTE, T0, World, minutely
+from tests.why.scene import Doubted
 
 Case = Callable[[World], Awaitable[str]]
 
@@ -445,7 +446,7 @@ async def test_an_untrusted_store_is_the_first_cause() -> None:
     world = make_world()
     await world.boot()
     run = await world.enqueue()
-    answer = await Explaining(world.store, trusted=False).explain(str(run))
+    answer = await Explaining(Doubted(world.store)).explain(str(run))
     assert "nobody accepted it" in " ".join(answer.causes)
     assert answer.helps == ("duly db accept",)
 

@@ -53,6 +53,16 @@ async def its_lease_ended(s: Scene) -> Asked:
     return Asked(f"instance:{boot}", told, (str(run.id),))
 
 
+@fleet(C.LEASE_ENDED, "nobody took its work over yet", also=(C.STORE_UNTRUSTED,))
+async def its_lease_ended_in_a_restored_store(s: Scene) -> Asked:
+    """It holds a run, its lease ended, and nobody may take over in a store nobody accepted."""
+    boot, _ = await s.held()
+    await s.boot()
+    s.turn(MINUTE)
+    s.trusted = False
+    return Asked(f"instance:{boot}", ("nobody accepted it: nothing runs", "duly db accept"))
+
+
 @fleet(C.INSTANCE_STOPPING, "stopping: it claims nothing more, and still holds 0 runs")
 async def it_is_stopping(s: Scene) -> Asked:
     """It was told to stop, and ends what it holds."""
@@ -137,6 +147,15 @@ async def a_queue_nobody_works_on(s: Scene) -> Asked:
     """Runs of it are ready, and no instance is there."""
     run = await s.enqueue(queue="mails")
     return Asked("queue:mails", ("1 ready", "duly worker"), (str(run),))
+
+
+@fleet(C.STORE_UNTRUSTED, "stands still: the store was restored or failed over")
+async def a_queue_of_a_restored_store(s: Scene) -> Asked:
+    """Runs of it are ready and an instance is there, but nobody accepted the restored store."""
+    await s.boot()
+    run = await s.enqueue(queue="mails")
+    s.trusted = False
+    return Asked("queue:mails", ("1 ready", "duly db accept"), (str(run),))
 
 
 @fleet(C.QUEUE_UNSERVED, "nobody claims from it: a run waits in the queue mails")

@@ -70,6 +70,32 @@ async def a_poll_will_fire_it(s: Scene) -> Asked:
 
 
 @schedules(
+    C.STORE_UNTRUSTED,
+    "active: fires next at",
+    "but the store was restored or failed over",
+    also=(C.ACTIVE,),
+)
+async def nothing_fires_in_a_restored_store(s: Scene) -> Asked:
+    """It is active and instances are there, but the store was restored and nobody accepted it."""
+    await s.carry(daily())
+    s.trusted = False
+    return Asked("s", ("nobody accepted it: nothing runs", "duly db accept"))
+
+
+@schedules(
+    C.STORE_UNTRUSTED,
+    "overdue: the store was restored or failed over",
+    also=(C.OVERDUE,),
+)
+async def due_in_a_restored_store(s: Scene) -> Asked:
+    """An occurrence is due, in a store that was restored and that nobody accepted."""
+    await s.carry(minutely())
+    s.turn(MINUTE)
+    s.trusted = False
+    return Asked(f"s@{s.now.isoformat()}", ("duly db accept",))
+
+
+@schedules(
     C.NO_CODE, "active: fires next at", "but no live instance carries the task t", also=(C.ACTIVE,)
 )
 async def nobody_has_its_code(s: Scene) -> Asked:

@@ -23,16 +23,16 @@ LOOKED_AT = 1000
 class Around:
     """Reads the present. `tasks` are those of this process, for budgets and limits."""
 
-    def __init__(self, store: Store, tasks: Mapping[str, Task], *, trusted: bool) -> None:
-        self._store, self._tasks, self._trusted = store, tasks, trusted
+    def __init__(self, store: Store, tasks: Mapping[str, Task]) -> None:
+        self._store, self._tasks = store, tasks
 
     async def fleet(self, told_in: tzinfo = UTC) -> Fleet:
-        """Return who is there now, by the store's clock."""
+        """Return who is there now, by the store's clock, and whether anybody may work there."""
         return Fleet(
             now=await self._store.clock(),
             instances=tuple(await self._store.instances()),
             zone=told_in,
-            trusted=self._trusted,
+            trusted=(await self._store.standing()).trusted,
         )
 
     async def of_run(self, view: RunView) -> Fleet:

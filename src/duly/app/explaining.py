@@ -49,11 +49,9 @@ _TICK = timedelta(microseconds=1)
 class Explaining:
     """Answers why. `tasks` are those of this process, for budgets and limits; may be empty."""
 
-    def __init__(
-        self, store: Store, tasks: Mapping[str, Task] | None = None, *, trusted: bool = True
-    ) -> None:
+    def __init__(self, store: Store, tasks: Mapping[str, Task] | None = None) -> None:
         self._store, self._tasks = store, tasks or {}
-        self._around = Around(store, self._tasks, trusted=trusted)
+        self._around = Around(store, self._tasks)
         self._sharing = Sharing(store, self._around)
 
     async def explain(self, thing: str) -> Explanation:

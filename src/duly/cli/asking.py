@@ -116,8 +116,8 @@ async def why(
     """
     named = " ".join(thing)
     app = find_app(app_spec, store)
-    async with opened(app) as standing:
-        explaining = Explaining(app.store, app.tasks, trusted=standing.trusted)
+    async with opened(app):
+        explaining = Explaining(app.store, app.tasks)
         answer = await explaining.explain(named)
         coming: tuple[str, ...] = ()
         if count is not None:

@@ -86,9 +86,9 @@ async def show_breaker(
 ) -> None:
     """Show a breaker, the latest changes, and what helps."""
     app = find_app(app_spec, store)
-    async with opened(app) as standing:
+    async with opened(app):
         row, lines = await app.client.breaker(name, limit)
-        told = await Explaining(app.store, trusted=standing.trusted).breaker(name)
+        told = await Explaining(app.store).breaker(name)
         unasked = await app.client.unasked(name)
     shown = breaker_row(row)
     if output == "json":

@@ -107,14 +107,14 @@ async def show_effect(
     """Show an effect, what was said about it, and what helps."""
     address = Address.of(" ".join(effect))
     app = find_app(app_spec, store)
-    async with opened(app) as standing:
+    async with opened(app):
         known = await Recalling(app.store).effect(address)
         if known.row is None and not known.lines:
             await app.client.effect(address)  # raises, with the nearest one
         shown = {"effect": str(address), "state": "open"}
         if known.row is not None:
             shown = effect_row(known.row) | {"instance": await _author(app.client, known.row)}
-        told = await Explaining(app.store, trusted=standing.trusted).effect(address)
+        told = await Explaining(app.store).effect(address)
     _show(shown, known.lines, told, output)
 
 

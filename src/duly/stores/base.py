@@ -141,6 +141,10 @@ class Store(Lasting, Breaking, Telling, Feeding, Access, Protocol):
         """Trust a restored store again, as generation + 1. Already trusted: no change."""
         ...
 
+    async def standing(self) -> Standing:
+        """Say how the store stands now, which another process may have changed. Only looks."""
+        ...
+
     async def clock(self) -> datetime:
         """Return the store's time, which due-ness and leases are judged by."""
         ...

@@ -31,7 +31,7 @@ from duly.core.schedules import Declared, Definition, ScheduleFilter, ScheduleRo
 from duly.core.steps import Event, Memory, run_of_approval
 from duly.core.timers import call_of, owned_by
 from duly.errors import InvalidValue, Refused
-from duly.stores.base import EVERY_SCHEDULE, Store
+from duly.stores.base import EVERY_SCHEDULE, Standing, Store
 
 _OF_RUN: dict[str, Any] = {
     "cancel": Answer.UNKNOWN,
@@ -99,6 +99,10 @@ class Narrowed:
         return await getattr(self._store, verb)(thing, *args, **how)
 
     # --- the fleet ------------------------------------------------------------------------
+
+    async def standing(self) -> Standing:
+        """Whether it is trusted; not where it lies and what was found there."""
+        return msgspec.structs.replace(await self._store.standing(), why="")
 
     async def clock(self) -> datetime:
         return await self._store.clock()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from duly.client import Options
 from duly.core.fleet import Incident
+from duly.core.runs import NewRun
 from duly.core.states import BreakerVerb
 from duly.core.timers import read_timer
-from tests.server.api.shop import Caller
+from duly.stores.sqlite import SqliteStore
+from tests.server.api.shop import Caller, make_shop, served, with_roles
 from tests.stores.world import instance
 
 THINGS = [
@@ -68,3 +74,46 @@ async def test_what_is_not_there_is_not_found(api: Caller, path: str) -> None:
     answer = await api.call("GET", "/api/v1" + path, key="viewer")
     assert (answer.status, answer.headers["Content-Type"]) == (404, "application/problem+json")
     assert (await api.call("GET", "/api/v1" + path, key=None)).status == 401
+
+
+async def restored(path: Path) -> None:
+    """Leave a database that is older than its witness says, as a restored backup is."""
+    aside = path.with_suffix(".aside")
+    for copied in (True, False):
+        store = SqliteStore(path)
+        await store.migrate()
+        await store.open()
+        await store.close()
+        if copied:
+            shutil.copy(path, aside)
+    shutil.copy(aside, path)
+
+
+async def test_a_restored_store_is_the_cause_until_it_is_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "duly.db"
+    await restored(path)
+    async with served(make_shop(f"sqlite:///{path}")) as api:
+        await with_roles(api)
+        await api.add_key("acme", "viewer", tenant="acme")
+        new = [new_run(api), new_run(api, tenant="acme")]
+        mine, theirs = [one.id for one in await api.app.client.enqueue(new)]
+        asked = [
+            ("/schedules/mail_orders/why", "viewer"),
+            ("/queues/default/why", "viewer"),
+            (f"/runs/{mine}/why", "viewer"),
+            (f"/runs/{theirs}/why", "acme"),
+        ]
+        for where, key in asked:
+            told = (await api.call("GET", f"/api/v1{where}", key=key)).body
+            assert (told["cause"], told["helps"][:1]) == ("store_untrusted", ["duly db accept"])
+            assert str(tmp_path) not in str(told)
+        await api.app.store.accept("ann", "looked at")
+        for where, key in asked:
+            told = (await api.call("GET", f"/api/v1{where}", key=key)).body
+            assert told["cause"] == "no_worker"
+
+
+def new_run(api: Caller, **how: Any) -> NewRun:
+    """A run of the shop's task `add`."""
+    task = api.app.tasks["add"]
+    return api.app.client.new_run(task, task.encode((), {"a": 1}), Options(**how))

@@ -151,6 +151,7 @@ async def test_a_restored_store_works_for_nobody_until_it_is_accepted(
     [store] = await make_stores(1)
     standing = await store.open()
     assert (standing.trusted, said in standing.why) == (False, True)
+    assert await store.standing() == standing
     verbs: list[Callable[[], Awaitable[object]]] = [
         lambda: store.claim(ident(1), ident(2), queues=["default"], tasks=["t"], limit=1),
         lambda: store.renew(ident(1), [], []),
@@ -162,7 +163,7 @@ async def test_a_restored_store_works_for_nobody_until_it_is_accepted(
             await verb()
     accepted = await store.accept("alice", "checked")
     assert (accepted.trusted, accepted.generation) == (True, standing.generation + 1)
-    assert await store.accept("alice", "again") == accepted
+    assert await store.accept("alice", "again") == accepted == await store.standing()
     assert not (await store.renew(ident(1), [], [])).alive
 
 

@@ -35,6 +35,7 @@ async def test_a_restored_database_is_not_trusted(tmp_path: Path) -> None:
         standing = await store.open()
         assert not standing.trusted
         assert "restored from a backup" in standing.why
+        assert await store.standing() == standing
 
 
 VERBS: list[Callable[[SqliteStore], Awaitable[Any]]] = [
@@ -54,6 +55,7 @@ async def test_what_is_not_trusted_refuses_until_it_is_accepted(
             await verb(store)
         standing = await store.accept("ann", "the disk broke")
         assert (standing.trusted, standing.generation) == (True, 2)
+        assert await store.standing() == standing
         assert await store.accept("ann", "again") == standing
         assert await verb(store) is not None
 

@@ -135,6 +135,16 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
         last = "none was ever seen" if seen is None else f"the last one was seen {self.at(seen)}"
         return f"no live worker: {last}"
 
+    def able(self) -> bool:
+        """Whether anybody is there who may work."""
+        return self.trusted and bool(self.live())
+
+    def helps(self) -> list[str]:
+        """Return what brings somebody to work; nothing where somebody is at it."""
+        if not self.trusted:
+            return ["duly db accept"]
+        return [] if self.live() else ["start a worker: duly worker"]
+
     def absence(self) -> Cause:
         """Return the cause that `nobody` puts into words."""
         if not self.trusted:

@@ -89,10 +89,14 @@ def _absent(one: Instance, seen: str, fleet: Fleet) -> Standing:
         assert one.lease_until is not None, "a lease that ended had an end"
         told = f"its lease ended at {fleet.at(one.lease_until)}, and nobody took its work over yet"
         causes = [f"it holds {_runs(one.held)}; {seen}"]
-        others = [it for it in fleet.live() if it.boot != one.boot]
-        causes += [] if others else ["no other worker is there to take over"]
-        helps = [] if others else ["start a worker: duly worker"]
-        also = () if others else (Cause.NO_WORKER,)
+        helps: list[str] = fleet.helps()
+        also: tuple[Cause, ...] = ()
+        if not fleet.trusted:
+            also = (Cause.STORE_UNTRUSTED,)
+            causes.append(fleet.nobody())
+        elif not [it for it in fleet.live() if it.boot != one.boot]:
+            also, helps = (Cause.NO_WORKER,), ["start a worker: duly worker"]
+            causes.append("no other worker is there to take over")
         return Standing(Cause.LEASE_ENDED, told, causes, helps, also, since=one.lease_until)
     told = f"absent: {seen}, and an instance shows itself every 30 s"
     causes = ["it holds nothing, so nothing waits for it"] if not one.held else []

@@ -237,12 +237,13 @@ def _to_come(evidence: OccurrenceEvidence, fleet: Fleet) -> Standing:
     if due > fleet.now:
         headline = f"not due yet: it comes {distance_text(due, fleet.now)}"
         return Standing(Cause.NOT_YET_DUE, headline)
-    if fleet.now - due < HASTE or (row.next_fire is not None and row.next_fire > fleet.now):
+    fired = row.next_fire is not None and row.next_fire > fleet.now
+    if fired or (fleet.trusted and fleet.now - due < HASTE):
         return Standing(Cause.ABOUT_TO_START, "due now: it is about to fire")
     return Standing(
         fleet.absence(),
         f"overdue: {fleet.nobody()}",
-        helps=["start a worker: duly worker", "duly doctor"],
+        helps=[*fleet.helps(), "duly doctor"],
         also=(Cause.OVERDUE,),
         since=due,
     )

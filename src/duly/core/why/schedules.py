@@ -122,16 +122,15 @@ def _active(row: ScheduleRow, fleet: Fleet) -> Standing:
     if row.next_fire is None:
         told = "active, but nothing is to come: its trigger has no further occurrence"
         return Standing(Cause.OVER, told)
-    worker = ["start a worker: duly worker"]
     if row.next_fire <= fleet.now - HASTE:
-        helps = ["duly doctor"] if fleet.live() else worker
+        helps = fleet.helps() or ["duly doctor"]
         told = f"overdue: should have fired at {fleet.at(row.next_fire)}; {fleet.nobody()}"
         also = (Cause.OVERDUE,)
         return Standing(fleet.absence(), told, helps=helps, also=also, since=row.next_fire)
     told = f"active: fires next at {fleet.at(row.next_fire)}"
-    if not fleet.live():
-        also = (Cause.ACTIVE,)
-        return Standing(fleet.absence(), f"{told}; but {fleet.nobody()}", helps=worker, also=also)
+    if not fleet.able():
+        told, also = f"{told}; but {fleet.nobody()}", (Cause.ACTIVE,)
+        return Standing(fleet.absence(), told, helps=fleet.helps(), also=also)
     task = row.definition.task
     if not fleet.live(task):
         told = f"{told}; but no live instance carries the task {task}"

@@ -52,9 +52,9 @@ def _queue(
         told = f"nobody claims from it: {unserved.summary}"
         see = (see_incident(unserved),)
         return Standing(Cause.QUEUE_UNSERVED, told, [], helps, see=see, since=unserved.opened_at)
-    if ready and not fleet.live():
+    if ready and not fleet.able():
         told = f"stands still: {fleet.nobody()}"
-        return Standing(fleet.absence(), told, [], ["start a worker: duly worker"])
+        return Standing(fleet.absence(), told, [], fleet.helps())
     if running:
         also = (Cause.QUEUE_WAITS,) if ready else ()
         return Standing(Cause.QUEUE_MOVES, f"moves: {running:,} running", also=also)

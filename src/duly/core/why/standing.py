@@ -53,7 +53,7 @@ def _scheduled(run: RunView, fleet: Fleet, _: Known) -> Standing:
         fleet.absence(),
         headline,
         [fleet.nobody()],
-        ["duly doctor"] if fleet.live() else ["start a worker: duly worker", "duly doctor"],
+        [*fleet.helps(), "duly doctor"],
         since=run.wake_at,
     )
 
@@ -61,11 +61,10 @@ def _scheduled(run: RunView, fleet: Fleet, _: Known) -> Standing:
 def _ready(run: RunView, fleet: Fleet, _: Known) -> Standing:
     since = run.attempts[-1].ended_at if run.attempts else run.enqueued_at
     head = f"ready since {fleet.at(since)}"
-    if not fleet.trusted or not fleet.live():
-        helps = ["start a worker: duly worker"] if fleet.trusted else ["duly db accept"]
+    if not fleet.able():
         hindrance = "no live worker" if fleet.trusted else "the store is not trusted"
         head = f"{head}, but: {hindrance}"
-        return Standing(fleet.absence(), head, [fleet.nobody()], helps, since=since)
+        return Standing(fleet.absence(), head, [fleet.nobody()], fleet.helps(), since=since)
     able = fleet.live(run.task)
     if not able:
         return Standing(
@@ -162,7 +161,7 @@ def _retrying(run: RunView, fleet: Fleet, _: Known) -> Standing:
     error = next((one.detail for one in reversed(run.attempts) if one.detail), run.error)
     headline = f"retrying: {budget}, {_next_attempt(run, fleet)}, last error: {last_line(error)}"
     late = run.wake_at is not None and run.wake_at <= fleet.now - HASTE
-    worker = ["start a worker: duly worker"] if late and not fleet.live() else []
+    worker = fleet.helps() if late else []
     return Standing(
         fleet.absence() if late else Cause.RETRY_DUE,
         headline,

@@ -96,7 +96,7 @@ def _held_up(
         fleet.absence() if late else cause,
         headline,
         [*causes, *late],
-        [*helps, *(_worker(fleet) if late else ()), *_stop(run)],
+        [*helps, *(fleet.helps() if late else ()), *_stop(run)],
         (cause,),
         see,
         run.attempts[-1].ended_at if run.attempts else None,
@@ -105,8 +105,8 @@ def _held_up(
 
 def _happened(cause: Cause, headline: str, fleet: Fleet, see: tuple[str, ...] = ()) -> Standing:
     """Tell a wait for what came about: its wake was lost, and the sweep is the net."""
-    also = (cause,) if fleet.live() else (cause, Cause.NO_WORKER)
-    return Standing(Cause.CAME_ABOUT, headline, [_swept(fleet)], _worker(fleet), also, see)
+    also = (cause,) if fleet.able() else (cause, fleet.absence())
+    return Standing(Cause.CAME_ABOUT, headline, [_swept(fleet)], fleet.helps(), also, see)
 
 
 def _event(run: RunView, name: str, known: Known, fleet: Fleet) -> Standing:
@@ -218,7 +218,7 @@ def _uncertain(run: RunView, _: str, known: Known, fleet: Fleet) -> Standing:
     if not named:
         head = "parked: uncertain: nobody knew whether its effect was performed"
         causes = [f"no effect of {run.task} is uncertain on record: {_swept(fleet)}"]
-        helps = [*_worker(fleet), command("runs", "retry", str(run.id))]
+        helps = [*fleet.helps(), command("runs", "retry", str(run.id))]
         return Standing(Cause.CAME_ABOUT, head, causes, helps, (Cause.PARKED_UNCERTAIN,))
     addresses = " or ".join(str(one.address) for one in named[:SHOWN])
     other = "" if own else ", which another run intended"
@@ -293,11 +293,7 @@ def _late(run: RunView, fleet: Fleet) -> list[str]:
 
 
 def _swept(fleet: Fleet) -> str:
-    return _SWEPT if fleet.live() else f"{_SWEPT}, but {fleet.nobody()}"
-
-
-def _worker(fleet: Fleet) -> list[str]:
-    return [] if fleet.live() else ["start a worker: duly worker"]
+    return _SWEPT if fleet.able() else f"{_SWEPT}, but {fleet.nobody()}"
 
 
 def _stop(run: RunView) -> list[str]:

@@ -71,7 +71,7 @@ class MemoryStore(
         return self._clock() if now is None else now
 
     async def open(self) -> Standing:
-        return Standing(schema=0, generation=self.t.generation)
+        return await self.standing()
 
     async def close(self) -> None:
         """Nothing is held; listeners end themselves."""
@@ -81,6 +81,9 @@ class MemoryStore(
 
     async def accept(self, by: str, reason: str) -> Standing:
         return await self.open()
+
+    async def standing(self) -> Standing:
+        return Standing(schema=0, generation=self.t.generation)
 
     async def clock(self) -> datetime:
         return self._clock()

@@ -38,7 +38,7 @@ async def look(conn: asyncpg.Connection, name: str) -> Standing:
     elif why and row["trusted"]:
         await conn.execute(DISTRUST, why)
         row = await conn.fetchrow(META)
-    return _standing(row)
+    return of_row(row)
 
 
 async def origin(conn: asyncpg.Connection) -> Origin:
@@ -84,7 +84,7 @@ async def accept(unit: Unit, by: str, reason: str, here: Origin) -> Standing:
         await post_in(
             unit, [Doubt(address=one.address, intent=one.intent, why=RESTORED) for one in rows]
         )
-    return _standing((await unit.fetch(META))[0])
+    return of_row((await unit.fetch(META))[0])
 
 
 async def went_back(conn: asyncpg.Connection, beats: tuple[UUID, int]) -> Standing | None:
@@ -96,10 +96,11 @@ async def went_back(conn: asyncpg.Connection, beats: tuple[UUID, int]) -> Standi
     told = "nothing" if have is None else str(have)
     why = f"it forgot writes of a living process (beat {remembered} was answered, it has {told})"
     await conn.execute(DISTRUST, why)
-    return _standing(await conn.fetchrow(META))
+    return of_row(await conn.fetchrow(META))
 
 
-def _standing(row: Any) -> Standing:
+def of_row(row: Any) -> Standing:
+    """Return what the store's row of itself says."""
     return Standing(
         schema=row["schema_version"],
         generation=row["generation"],

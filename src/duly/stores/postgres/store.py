@@ -117,6 +117,9 @@ class PostgresStore(
         self._standing = await self._transact(lambda unit: standing.accept(unit, by, reason, here))
         return self._standing
 
+    async def standing(self) -> Standing:
+        return standing.of_row((await self._fetch(standing.META))[0])
+
     async def clock(self) -> datetime:
         rows = await self._fetch("select clock_timestamp()")
         at: datetime = rows[0][0]

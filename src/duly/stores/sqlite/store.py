@@ -128,6 +128,9 @@ class _Base:
         await asyncio.to_thread(self._witness.write, mark)
         return await self.open()
 
+    async def standing(self) -> Standing:
+        return await self._read(self._witness.standing)
+
     async def clock(self) -> datetime:
         return await self._read(lambda tx: tx.now(None))
 

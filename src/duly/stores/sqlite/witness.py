@@ -46,16 +46,21 @@ class Witness:
 
     def open(self, tx: Tx) -> tuple[Standing, Mark]:
         """Compare the database with its witness, and count this opening if it is trusted."""
-        number = schema.check(tx, self._db)
+        schema.check(tx, self._db)
         seen, mine = self.read(), _mark(tx)
         why = None if seen is None else self._distrust(mine, seen)
         if why is not None:
             tx.do("insert or ignore into duly_meta (name, value) values ('untrusted', ?)", why)
+        standing = self.standing(tx)
+        return standing, self._count(tx) if standing.trusted else mine
+
+    def standing(self, tx: Tx) -> Standing:
+        """Say how the database stands, by what it says itself."""
+        number = schema.check(tx, self._db)
         why = tx.value("select value from duly_meta where name = 'untrusted'")
-        standing = Standing(
+        return Standing(
             schema=number, generation=_generation(tx), trusted=why is None, why=why or ""
         )
-        return standing, self._count(tx) if why is None else mine
 
     def accept(self, tx: Tx, by: str, reason: str) -> Mark | None:
         """Trust the database again, as generation + 1; None when it was trusted."""
