@@ -30,7 +30,7 @@ from duly.core.schedules import Definition
 from duly.core.states import RunVerb
 from duly.core.steps import APPROVAL, Await
 from duly.core.telling import ChannelState
-from duly.engine import Engine
+from duly.engine import Engine, lookout
 from duly.engine.breaking import Gate
 from duly.engine.durable.work import CHANGED
 from duly.engine.expecting import _incident as breach_told
@@ -165,6 +165,11 @@ class House:
         await self.bench.client.register(member("nl", 0), {})
         await self.bench.past(600)
 
+    async def is_deserted(self) -> None:
+        last = member("", 0)
+        await self.bench.client.register(last, {})
+        await self.opens(lookout._incident(last))
+
     async def trips(self, *, tripped: bool) -> None:
         tripping = Tripping(
             self.bench.client, self.engine.telling, self.bench.clock, owner="house", instance="i"
@@ -240,6 +245,7 @@ KINDS: dict[str, tuple[Scene, str, str]] = {
     "expect.finish": (lambda house: house.breaches("expect.finish"), "acme", "house"),
     "expect.output": (lambda house: house.breaches("expect.output"), "acme", "house"),
     "expect.start": (lambda house: house.breaches("expect.start"), "acme", "house"),
+    "fleet.gone": (House.is_deserted, "shop", "shop"),
     "host.rhythm": (House.meets_a_rhythm, "acme", "acme"),
     "loop.failing": (lambda house: house.trips(tripped=False), "house", "house"),
     "outbox.stuck": (House.is_stuck, "house", "house"),

@@ -161,6 +161,12 @@ async def an_incident_of_a_cluster(s: Scene) -> Asked:
     return Asked("incident:cluster.gone nl", (*told, helps), (f"instance:{boot}",))
 
 
+@incidents(C.INCIDENT_OPEN, "no worker is there any more", also=(C.NO_WORKER,))
+async def an_incident_of_the_whole_fleet(s: Scene) -> Asked:
+    """A server noticed that the last worker is gone."""
+    return await noticed(s, "fleet.gone", "fleet", "no worker is there any more")
+
+
 @incidents(C.INSTANCE_DIED, "declared dead: process gone", also=(C.CLUSTER_GONE,))
 async def it_was_the_last_of_its_cluster(s: Scene) -> Asked:
     """It died as the last of its cluster."""

@@ -400,3 +400,14 @@ class Duly:
         from duly.app.working import work
 
         return await work(self, queues=tuple(queues) if queues else None)
+
+    async def watch(self) -> int:
+        """Tell people when nobody else is left to, until cancelled; returns the exit code.
+
+        For a process that does no work and lives longer than those that do, such as one in which
+        the API is mounted; `duly server` does it by itself. It notices deaths, lateness and that
+        no worker is there, and tells by the channels; it claims and fires nothing.
+        """
+        from duly.app.watching import watch
+
+        return await watch(self)

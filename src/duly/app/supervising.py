@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from duly.app.declaring import check_name
 from duly.core.durations import parse_duration
 from duly.core.restarts import Length, RestartPolicy, last_pause
-from duly.engine import Engine
+from duly.engine import Engine, Lookout
 from duly.engine.supervising import EXIT_GAVE_UP, OWN_LOOPS
 from duly.engine.trips import Tripping
 from duly.engine.turning import EVERY, check_callable, check_policy, loop_of, name_of
@@ -66,7 +66,11 @@ def attach(app: Duly, engine: Engine) -> Tripping:
     for one in app.supervised.values():
         loop = loop_of(one.fn, one.name, one.policy, every=one.every, clock=app.clock)
         engine.beside.append(loop)
-    instance = ":".join(str(part) for part in engine.here()[:2])
+    return tripping_of(app, engine, ":".join(str(part) for part in engine.here()[:2]))
+
+
+def tripping_of(app: Duly, engine: Engine | Lookout, instance: str) -> Tripping:
+    """Put what tells of all its loops beside an engine, or a lookout."""
     tripping = Tripping(app.store, engine.telling, app.clock, owner=app.name, instance=instance)
     engine.supervisor.tell = tripping.note
     engine.beside.append(tripping)

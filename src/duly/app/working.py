@@ -63,7 +63,7 @@ def make_plan(app: Duly, queues: tuple[str, ...] | None, resources: object) -> P
 async def work(app: Duly, *, queues: tuple[str, ...] | None = None) -> int:
     """Be an instance until cancelled (stop gracefully, return 0) or the engine gives up (70)."""
     async with AsyncExitStack() as stack:
-        await _open_patiently(app)
+        await open_patiently(app)
         stack.push_async_callback(app.close)
         resources = None
         if app.lifespan is not None:
@@ -152,7 +152,11 @@ def _metrics(app: Duly, engine: Engine) -> Callable[[], tuple[str, bytes]] | Non
     return lambda: (metrics.content_type, metrics.render())
 
 
-async def _open_patiently(app: Duly) -> Standing:
+async def open_patiently(app: Duly) -> Standing:
+    """Open the store, waiting for one that is away; say so where it is not trusted.
+
+    Raises what cannot mend itself, such as a wrong password.
+    """
     pause_s, told = 0.2, False
     while True:
         try:

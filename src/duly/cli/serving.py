@@ -57,11 +57,14 @@ def server(
     tell_on(sys.stderr, settings.log)
     logs = Logs(monotonic=app.clock.monotonic, level=LEVELS[settings.log.level])
     logs.attach(app.bus)
-    asyncio.run(_serve(app))
+    code = asyncio.run(_serve(app))
     logs.flush()
+    if code:
+        sys.exit(code)
 
 
-async def _serve(app: Duly) -> None:
+async def _serve(app: Duly) -> int:
+    """Serve until a signal; tell meanwhile when nobody else is left to. Returns the exit code."""
     import_server()
     try:
         await _begin(app)
@@ -69,9 +72,25 @@ async def _serve(app: Duly) -> None:
         place = listening.getsockname()
         shown = f"[{place[0]}]" if ":" in place[0] else place[0]
         click.echo(f"listening on http://{shown}:{place[1]}", err=True)
-        await _server(app).serve(sockets=[listening])
+        return await _serve_and_watch(app, _server(app), listening)
     finally:
         await app.close()
+
+
+async def _serve_and_watch(app: Duly, api: uvicorn.Server, listening: socket.socket) -> int:
+    """Serve; where a look gave up, stop in order, so that whoever started this starts it again."""
+    watching = asyncio.create_task(app.watch(), name="duly watching")
+
+    def over(_: asyncio.Task[int]) -> None:
+        api.should_exit = True
+
+    watching.add_done_callback(over)
+    try:
+        await api.serve(sockets=[listening])
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+    return 0 if watching.cancelled() else watching.result()
 
 
 async def _begin(app: Duly) -> None:

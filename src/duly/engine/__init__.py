@@ -9,6 +9,7 @@ from duly.engine.durable.work import Approval
 from duly.engine.guarding import Guard
 from duly.engine.instance import Engine
 from duly.engine.keeper import ThreadKeeper
+from duly.engine.lookout import Lookout
 from duly.engine.plan import Plan
 from duly.engine.ports import Keeper, Ports, Processes
 from duly.engine.processes import HostProcesses
@@ -27,6 +28,7 @@ __all__ = [
     "Guard",
     "HostProcesses",
     "Keeper",
+    "Lookout",
     "Notice",
     "Plan",
     "Ports",

@@ -47,12 +47,13 @@ class Looking:
         self, store: Store, almanac: Almanac, clock: Clock, telling: Telling, *, every: timedelta
     ) -> None:
         self._store, self._almanac, self._clock, self._telling = store, almanac, clock, telling
+        self.overdue = OVERDUE
         self._every_s = every.total_seconds()
         self.boot: UUID | None = None
         self.queues: Sequence[str] = ()
         self.tasks: Sequence[str] = ()
         self.beats = 0
-        self.late = False
+        self.late: bool | None = False  # None: what was told before this process is not known
         self.looked: Callable[[], None] = lambda: None
         self.dead = asyncio.Event()
         self._steady_since: float | None = None
@@ -98,7 +99,7 @@ class Looking:
         return horizon
 
     async def _judge_lateness(self, horizon: Horizon) -> None:
-        late = horizon.next_fire is not None and horizon.next_fire < horizon.now - OVERDUE
+        late = horizon.next_fire is not None and horizon.next_fire < horizon.now - self.overdue
         if late == self.late:
             return
         self.late = late

@@ -44,12 +44,12 @@ class Clusters:
         empty = empty_clusters(instances, now)
         if instances:
             await self._tell(empty, {one.cluster for one in instances} - set(empty), now)
-        self._pending = any(not _is_told(last, now) for last in empty.values())
+        self._pending = any(not is_told(last, now) for last in empty.values())
 
     async def _tell(self, empty: dict[str, Instance], there: set[str], now: datetime) -> None:
         known = [one for one in await self._store.incidents(only_open=False) if one.kind == GONE]
         for name, last in empty.items():
-            if _is_told(last, now) and not _was_told(known, name, last):
+            if is_told(last, now) and not was_told(known, name, last):
                 await open_incident(self._store, self._telling, _incident(name, last))
         for one in known:
             if one.closed_at is None and one.subject in there:
@@ -63,28 +63,29 @@ def empty_clusters(instances: Iterable[Instance], now: datetime) -> dict[str, In
     latest: dict[str, Instance] = {}
     there = set()
     for one in instances:
-        seen = _seen(one)
+        seen = seen_at(one)
         if one.state in (InstanceState.LIVE, InstanceState.STOPPING) and seen > now - PRESENT:
             there.add(one.cluster)
-        if one.cluster not in latest or seen > _seen(latest[one.cluster]):
+        if one.cluster not in latest or seen > seen_at(latest[one.cluster]):
             latest[one.cluster] = one
     return {name: last for name, last in sorted(latest.items()) if name not in there}
 
 
-def _seen(one: Instance) -> datetime:
+def seen_at(one: Instance) -> datetime:
+    """Return when an instance was seen last."""
     assert one.seen_at is not None, "whoever registered was seen"
     return one.seen_at
 
 
-def _is_told(last: Instance, now: datetime) -> bool:
+def is_told(last: Instance, now: datetime) -> bool:
     """Whether the end of a cluster is news already; who left by itself may come back."""
-    return last.state is not InstanceState.GONE or now - _seen(last) >= LEFT_FOR
+    return last.state is not InstanceState.GONE or now - seen_at(last) >= LEFT_FOR
 
 
-def _was_told(known: Iterable[Incident], name: str, last: Instance) -> bool:
+def was_told(known: Iterable[Incident], name: str, last: Instance) -> bool:
     """Whether this end was told: the incident is open, or was closed after the last was there."""
     return any(
-        one.subject == name and (one.closed_at is None or one.closed_at > _seen(last))
+        one.subject == name and (one.closed_at is None or one.closed_at > seen_at(last))
         for one in known
     )
 
@@ -100,7 +101,7 @@ def _incident(name: str, last: Instance) -> Incident:
             "cluster": name,
             "instance": last.name,
             "boot": str(last.boot),
-            "seen": _seen(last).isoformat(),
+            "seen": seen_at(last).isoformat(),
             "reason": last.reason or "",
             "what helps": f"start a worker there: DULY_CLUSTER={name} duly worker",
         },

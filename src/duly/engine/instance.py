@@ -34,27 +34,26 @@ from duly.engine.announcing import Announcing
 from duly.engine.attempts import HANDED_BACK, LOST, Attempts
 from duly.engine.breaking import Gate
 from duly.engine.burying import Burying
-from duly.engine.caretaking import NO_CODE, Caretaking, Looking
+from duly.engine.caretaking import NO_CODE, Caretaking
 from duly.engine.claiming import Claiming
-from duly.engine.clusters import Clusters
 from duly.engine.durable.gathering import Gathering
 from duly.engine.durable.services import Services
-from duly.engine.expecting import Expecting
 from duly.engine.firing import Firing, Promoting
 from duly.engine.halting import Halting
 from duly.engine.hands import Hands, Holding
 from duly.engine.lease import Lease
+from duly.engine.lookout import DESERTED
+from duly.engine.looks import Looks, Post
 from duly.engine.plan import Plan
 from duly.engine.ports import Keeper, Ports
 from duly.engine.recording import Recording
-from duly.engine.reporting import Reporting
 from duly.engine.roster import Roster
 from duly.engine.settling import Settling
 from duly.engine.supervising import EXIT_GAVE_UP, Loop, Supervising, own_policy
 from duly.engine.telling import Telling
 from duly.engine.threads import Threads
 from duly.engine.unserved import Unserved
-from duly.engine.watching import Presenting, Reaping, Watching
+from duly.engine.watching import Presenting
 from duly.errors import EnvironmentFailure, Refused
 from duly.events import Bus
 from duly.stores.base import Presence, Signal, Store, WakeUp
@@ -124,7 +123,10 @@ class Engine:
 
     def _make_loops(self) -> None:
         store, clock, plan = self._store, self._ports.clock, self._plan
-        self.looking = Looking(store, self.almanac, clock, self.telling, every=plan.presence)
+        post = Post(self.almanac, self.roster, self._ports, self.telling)
+        looks = Looks(store, plan, post, presence=self._presence)
+        self.looking, self.watching, self.reaping = looks.looking, looks.watching, looks.reaping
+        self.expecting, self.reporting = looks.expecting, looks.reporting
         self.claiming = Claiming(
             store,
             self.hands,
@@ -135,15 +137,6 @@ class Engine:
             clock=clock,
         )
         self.settling = Settling(store, self.hands, self._settled)
-        self.watching = Watching(
-            store,
-            self.almanac,
-            self.roster,
-            clock=clock,
-            processes=self._ports.processes,
-            telling=self.telling,
-            presence=self._presence,
-        )
         self.announcing = Announcing(
             store, self.watching, self.hands, clock=clock, boot=lambda: self.boot
         )
@@ -156,28 +149,14 @@ class Engine:
                 self._presence, self.hands, self.lease, clock, every=plan.renewal
             )
             self.presenting.regained = self.almanac.ready.set
-        self.reaping = Reaping(store, self.almanac, self.roster, self.watching)
         self.caretaking = Caretaking(
             store, self.almanac, self.roster, clock=clock, telling=self.telling, keep=plan.keep
         )
         self.caretaking.steady = lambda: self.looking.steady
         unserved = Unserved(store, self.telling, self.almanac, queues=plan.queues, tasks=plan.tasks)
         self.caretaking.look_for_unserved = unserved.look
-        self.caretaking.look_for_clusters = Clusters(store, self.telling).look
-        tasks, zones = plan.tasks, plan.zones
-        self.expecting = Expecting(
-            store,
-            tasks,
-            zones,
-            roster=self.roster,
-            clock=clock,
-            telling=self.telling,
-            owner=plan.owner,
-        )
-        self.reporting = Reporting(
-            store, roster=self.roster, clock=clock, telling=self.telling, owner=plan.owner
-        )
-        self.halting = Halting(store, tasks, clock=clock, telling=self.telling)
+        self.caretaking.look_for_clusters = looks.clusters.look
+        self.halting = Halting(store, plan.tasks, clock=clock, telling=self.telling)
         self._wire()
 
     def _wire(self) -> None:
@@ -194,8 +173,6 @@ class Engine:
         self.looking.tasks = tuple(self._plan.tasks)
         self.almanac.on_cancel(self._cancel_asked)
         self.almanac.concerned = self.announcing.fleet_news
-        self.watching.took = self.reporting.took
-        self.telling.came_back = self.reporting.came_back
         self.claiming.began = self.announcing.began_to_hold
 
     # --- life -----------------------------------------------------------------------------
@@ -299,12 +276,11 @@ class Engine:
         self.caretaking.redeclare = self._declare if older else None
 
     async def _known_again(self) -> None:
-        """Close the incidents about tasks that this instance carries."""
+        """Close the incidents about tasks that this instance carries, and that nobody is there."""
         for one in await self._store.incidents():
-            if (
-                one.kind == NO_CODE
-                and one.subject in self._plan.tasks
-                and await self._store.close_incident(one.kind, one.subject)
+            mine = one.kind == NO_CODE and one.subject in self._plan.tasks
+            if (mine or one.kind == DESERTED) and await self._store.close_incident(
+                one.kind, one.subject
             ):
                 self.telling.emit(events.IncidentClosed(kind=one.kind, subject=one.subject))
 

@@ -198,6 +198,18 @@ async def test_one_boot_tells_a_channel_until_its_lease_ends(world: World) -> No
     assert await looked(world, boot) is not None
 
 
+async def test_who_is_no_instance_tells_a_channel_until_its_lease_ends(world: World) -> None:
+    boot, stranger, another = await known(world), world.new_id(), world.new_id()
+    assert await looked(world, stranger) is None
+    await world.die(boot)
+    assert await looked(world, stranger) is not None
+    world.turn(TELLING_LEASE - timedelta(microseconds=1))
+    assert await looked(world, another) is None
+    assert await looked(world, await world.boot()) is None
+    world.turn(timedelta(microseconds=1))
+    assert await looked(world, another) is not None
+
+
 async def test_who_is_late_writes_nothing(world: World) -> None:
     boot = await known(world)
     drawn = Drawn(channel="mail", state=ChannelState(since=world.now, why="lost").next())

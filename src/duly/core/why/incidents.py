@@ -37,6 +37,7 @@ _KINDS = {
     "supervisor.tripped": Cause.SUPERVISOR_TRIPPED,
     "rows.missing": Cause.ROWS_MISSING,
     "cluster.gone": Cause.CLUSTER_GONE,
+    "fleet.gone": Cause.NO_WORKER,
     "channel.down": Cause.CHANNEL_DOWN,
     "outbox.stuck": Cause.OUTBOX_STUCK,
     "effect.contradicted": Cause.EFFECT_CONTRADICTED,

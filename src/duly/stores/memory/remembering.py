@@ -172,7 +172,8 @@ class MemoryVerbs(RunVerbs):
     def _may_relay(self, boot: UUID, topic: str, now: datetime) -> bool:
         holder, until = self.t.relays.get(topic, (boot, now))
         known = self.t.instances.get(holder)
-        return holder == boot or until <= now or known is None or known.state not in HERE
+        gone = known is not None and known.state not in HERE
+        return holder == boot or until <= now or gone
 
     async def relayed(
         self, boot: UUID, topic: str, messages: Sequence[UUID], *, now: datetime | None = None

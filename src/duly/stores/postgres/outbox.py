@@ -57,8 +57,8 @@ select $1, $2, t.now + $3::interval from t
 on conflict (topic) do update set boot = excluded.boot, until = excluded.until
 where r.boot = excluded.boot
   or r.until <= coalesce($4::timestamptz, clock_timestamp())
-  or not exists (select from duly_instance i
-    where i.boot = r.boot and i.state in ('live', 'stopping'))
+  or exists (select from duly_instance i
+    where i.boot = r.boot and i.state not in ('live', 'stopping'))
 returning topic
 """
 

@@ -19,11 +19,11 @@ from duly.stores.sqlite.tx import Tx
 
 _MESSAGE = "id, topic, key, body, run, kept_at"
 
-# The relayer itself, or anybody once its lease has ended or its boot is not there any more.
+# The relayer itself, or anybody once its lease has ended or its boot is known to have gone.
 _RELAY = """insert into duly_relay (topic, boot, until) values (?1, ?2, ?3)
     on conflict (topic) do update set boot = ?2, until = ?3
-    where boot = ?2 or until <= ?4 or not exists (select 1 from duly_instance i
-        where i.boot = duly_relay.boot and i.state in ('live', 'stopping'))"""
+    where boot = ?2 or until <= ?4 or exists (select 1 from duly_instance i
+        where i.boot = duly_relay.boot and i.state not in ('live', 'stopping'))"""
 
 
 def put_out(tx: Tx, message: Message, at: int) -> None:
