@@ -15,6 +15,7 @@ import msgspec
 from duly.app.explaining import Explaining
 from duly.cli.display import say, show_json
 from duly.cli.faults import FAILED, USAGE, Fault
+from duly.cli.noting import changing
 from duly.cli.session import app_options, asynchronous, find_app, opened, output_option, person
 from duly.client import Options
 from duly.core.durations import parse_duration
@@ -32,6 +33,7 @@ from duly.errors import InvalidValue, UnknownName, WorkFailed, brief, one_line
 @click.option("--key", help="One run per key, ever: a live one is joined, a done one returned.")
 @click.option("--tenant", default="", help="Whose run it is; its key is scoped by it.")
 @click.option("--delay", metavar="DURATION", help='Not before, such as "10m".')
+@click.option("--reason", default="", help="Why, for whoever asks later.")
 @click.option("--wait", is_flag=True, help="Wait for the end and print the result.")
 @click.option("--timeout", metavar="DURATION", help="How long to wait; the run goes on after that.")
 @app_options
@@ -49,8 +51,14 @@ async def run(
     limit = None if given["timeout"] is None else parse_duration(given["timeout"], what="--timeout")
     options = Options(key=given["key"], delay=delay, asked_by=person(), tenant=given["tenant"])
     async with opened(app, create=True):
-        client = app.client
-        [handle] = await client.enqueue([client.new_run(spec, encoded, options)])
+        client, by = app.client, person()
+        asked = {one: given[one] for one in ("key", "delay", "tenant") if given[one]}
+        new = client.new_run(spec, encoded, options)
+        async with changing(
+            app, "tasks.run", task, by=by, why=given["reason"], asked=asked
+        ) as entry:
+            [handle] = await client.enqueue([new])
+            entry.outcome, entry.after = handle.reuse.value, {"run": str(handle.id)}
         if not given["wait"]:
             told = "" if handle.reuse is Reuse.NEW else f"  ({handle.reuse.value})"
             return click.echo(f"{handle.id}{told}")

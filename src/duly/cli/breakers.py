@@ -12,8 +12,10 @@ from typing import Any
 import click
 import msgspec
 
+from duly.app import Duly
 from duly.app.explaining import Explaining
 from duly.cli.display import say, show, show_fields
+from duly.cli.noting import changing
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -22,10 +24,12 @@ from duly.cli.session import (
     opened,
     output_option,
 )
+from duly.client.noting import breaker_told
 from duly.core.breakers import BreakerFilter, BreakerLine, BreakerRow
 from duly.core.runs import Answer
 from duly.core.spoken import rfc3339
 from duly.core.states import BreakerVerb
+from duly.errors import UnknownName
 
 _COLUMNS = {
     "BREAKER": "breaker",
@@ -107,6 +111,14 @@ async def show_breaker(
         say(f"what helps: {helps}")
 
 
+async def _known(app: Duly, name: str) -> dict[str, Any] | None:
+    """Return how a breaker stands, as the audit keeps it; None when nothing is known."""
+    try:
+        return breaker_told((await app.client.breaker(name, 1))[0])
+    except UnknownName:
+        return None
+
+
 def _move(name: str, verb: BreakerVerb, done: str, meaning: str) -> None:
     """Add the command of one word that a person may say."""
 
@@ -121,7 +133,10 @@ def _move(name: str, verb: BreakerVerb, done: str, meaning: str) -> None:
         app = find_app(app_spec, store)
         async with opened(app):
             unasked = await app.client.unasked(breaker)
-            answer = await app.client.move_breaker(breaker, verb, by=by, why=why)
+            line: dict[str, Any] = {"by": by, "why": why, "before": await _known(app, breaker)}
+            async with changing(app, f"breakers.{verb.value}", breaker, **line) as entry:
+                answer = await app.client.move_breaker(breaker, verb, by=by, why=why)
+                entry.outcome, entry.after = answer.value, await _known(app, breaker)
         told = "it was so before; nothing changed" if answer is Answer.ALREADY else done
         click.echo(f"breaker {breaker}: {told}")
         if unasked:

@@ -6,9 +6,13 @@ starts work.
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+import msgspec
 
 from duly.cli.display import show_fields
+from duly.cli.noting import changing
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -77,7 +81,11 @@ async def accept(reason: str, by: str, app_spec: str | None, store: str | None) 
     must_be_there(app)
     try:
         before = await app.store.open()
-        after = await app.store.accept(by, reason)
+        line: dict[str, Any] = {"by": by, "why": reason, "before": msgspec.to_builtins(before)}
+        async with changing(app, "db.accept", "store", **line) as entry:
+            after = await app.store.accept(by, reason)
+            entry.outcome = "already" if before.trusted else "done"
+            entry.after = msgspec.to_builtins(after)
     finally:
         await app.store.close()
     if before.trusted:

@@ -19,8 +19,10 @@ from duly.app import Duly
 from duly.app.explaining import wall_instant
 from duly.cli.asking import read_arguments
 from duly.cli.display import show_json
+from duly.cli.noting import changing
 from duly.cli.schedules import schedule_row
 from duly.cli.session import app_options, asynchronous, by_options, find_app, opened, output_option
+from duly.client.noting import definition_told, schedule_told
 from duly.core.calls import TASK
 from duly.core.durations import parse_duration
 from duly.core.firing import check_definition
@@ -71,10 +73,14 @@ async def edit(schedule: str, app_spec: str | None, output: str, **given: Any) -
         wanted = edited(app, row, given)
         answer = Answer.DONE
         if not given["dry_run"]:
-            answer = await app.client.edit(
-                wanted, by=given["by"], reason=given["reason"], revision=row.revision
-            )
-            row = await app.client.schedule(schedule)
+            by, reason = given["by"], given["reason"]
+            told = {"before": definition_told(row.definition), "asked": definition_told(wanted)}
+            async with changing(
+                app, "schedules.edit", schedule, by=by, why=reason, **told
+            ) as entry:
+                answer = await app.client.edit(wanted, by=by, reason=reason, revision=row.revision)
+                row = await app.client.schedule(schedule)
+                entry.outcome, entry.after = answer.value, schedule_told(row)
     if output == "json":
         return show_json(schedule_row(msgspec.structs.replace(row, definition=wanted)))
     would = "would be" if given["dry_run"] else "is"

@@ -7,15 +7,19 @@ says what stands in its way, and how it can be cleared.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import click
 import msgspec
 
+from duly.app import Duly
 from duly.app.explaining import Explaining, find_run
 from duly.app.recalling import Recalling
 from duly.cli.display import say, show, show_fields
+from duly.cli.noting import changing
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -27,12 +31,13 @@ from duly.cli.session import (
     whose,
 )
 from duly.client import Client
+from duly.client.noting import effect_told
 from duly.core.effects import Address, Effect, EffectFilter, Line, Outcome, Posted
 from duly.core.fleet import InstanceState, proven_gone
 from duly.core.spoken import rfc3339
 from duly.core.states import EffectState
 from duly.core.why import Explanation
-from duly.errors import InvalidValue, Refused
+from duly.errors import InvalidValue, Refused, UnknownName
 
 _COLUMNS = {
     "EFFECT": "effect",
@@ -174,17 +179,24 @@ async def resolve(
     async with opened(app):
         row = await app.client.effect(address)
         try:
-            posted = await app.client.resolve(
-                address,
-                performed=performed,
-                by=given["by"],
-                reason=given["reason"],
-                accept_double=given["accept_double"],
-            )
+            posted = await _resolve(app, row, performed, given)
         except Refused as error:
             who = await _author(app.client, row)
             raise Refused(f"{error}; it was intended by {who}, run {row.author.run}") from None
     click.echo(_said(address, posted, row.author.run))
+
+
+async def _resolve(app: Duly, row: Effect, performed: bool, given: Mapping[str, Any]) -> Posted:
+    by, why, address = given["by"], given["reason"], row.address
+    asked = {"performed": performed, "accept_double": given["accept_double"]}
+    line: dict[str, Any] = {"by": by, "why": why, "before": effect_told(row), "asked": asked}
+    async with changing(app, "effects.resolve", address, **line) as entry:
+        posted = await app.client.resolve(address, by=by, reason=why, **asked)
+        entry.outcome = posted.outcome.value
+        entry.after = {"outcome": posted.outcome.value}
+        with suppress(UnknownName):  # who says that it was not performed takes it off the ledger
+            entry.after = effect_told(await app.client.effect(address))
+    return posted
 
 
 def _said(address: Address, posted: Posted, run: UUID) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from duly.cli.display import show
 from duly.cli.faults import USAGE, Fault
 from duly.cli.following import happenings, line_of
+from duly.cli.noting import changing
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -85,10 +86,12 @@ def _json_line(one: Happening) -> str:
 @events.command()
 @click.argument("name")
 @click.option("--value", metavar="JSON", default="null", help="What the event brings along.")
-@by_options(reason=False)
+@by_options()
 @app_options
 @asynchronous
-async def emit(name: str, value: str, by: str, app_spec: str | None, store: str | None) -> None:
+async def emit(
+    name: str, value: str, *, by: str, reason: str, app_spec: str | None, store: str | None
+) -> None:
     """Emit the event NAME, once; runs that wait for it go on."""
     try:
         brought = msgspec.json.decode(value.encode())
@@ -97,7 +100,9 @@ async def emit(name: str, value: str, by: str, app_spec: str | None, store: str 
         raise Fault(told, USAGE) from error
     app = find_app(app_spec, store)
     async with opened(app):
-        answer = await app.client.emit(name, brought, by=by)
+        async with changing(app, "events.emit", name, by=by, why=reason) as entry:
+            answer = await app.client.emit(name, brought, by=by)
+            entry.outcome, entry.after = answer.value, {"event": name}
         before = await app.store.happened([name]) if answer is Answer.ALREADY else []
         now = await app.store.clock()
     if answer is not Answer.ALREADY:

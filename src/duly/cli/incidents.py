@@ -7,10 +7,13 @@ another.
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import msgspec
 
 from duly.cli.display import show
+from duly.cli.noting import changing
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -20,6 +23,7 @@ from duly.cli.session import (
     output_option,
 )
 from duly.client import Client
+from duly.client.noting import incident_told
 from duly.core.runs import Answer
 from duly.errors import UnknownName
 
@@ -74,9 +78,13 @@ async def acknowledge(
     """Say that you deal with an open incident; nobody is reminded of it any more."""
     app = find_app(app_spec, store)
     async with opened(app):
-        answer = await app.client.acknowledge(kind, subject, by=by, note=note)
-        if answer is Answer.UNKNOWN:
-            raise await _unknown(app.client, kind, subject)
+        before = await _open_one(app.client, kind, subject)
+        line: dict[str, Any] = {"by": by, "why": note, "before": before}
+        async with changing(app, "incidents.acknowledge", f"{kind} {subject}", **line) as entry:
+            answer = await app.client.acknowledge(kind, subject, by=by, note=note)
+            if answer is Answer.UNKNOWN:
+                raise await _unknown(app.client, kind, subject)
+            entry.outcome, entry.after = answer.value, await _told(app.client, kind, subject)
     told = "somebody has it already" if answer is Answer.ALREADY else "acknowledged"
     click.echo(f"{kind} {subject}: {told}")
 
@@ -94,9 +102,27 @@ async def close(
     """Close an incident that was dealt with; what is still wrong opens another."""
     app = find_app(app_spec, store)
     async with opened(app):
-        if not await app.client.close_incident(kind, subject, by=by, note=note):
-            raise await _unknown(app.client, kind, subject)
+        before = await _open_one(app.client, kind, subject)
+        line: dict[str, Any] = {"by": by, "why": note, "before": before}
+        async with changing(app, "incidents.close", f"{kind} {subject}", **line) as entry:
+            if not await app.client.close_incident(kind, subject, by=by, note=note):
+                raise await _unknown(app.client, kind, subject)
+            entry.after = await _told(app.client, kind, subject)
     click.echo(f"{kind} {subject}: closed")
+
+
+async def _open_one(client: Client, kind: str, subject: str) -> dict[str, Any]:
+    """Return how an open incident stands, as the audit keeps it; raises `UnknownName`."""
+    told = await _told(client, kind, subject)
+    if told is None or not told["open"]:
+        raise await _unknown(client, kind, subject)
+    return told
+
+
+async def _told(client: Client, kind: str, subject: str) -> dict[str, Any] | None:
+    known = await client.incidents(only_open=False)  # the newest first
+    mine = (one for one in known if (one.kind, one.subject) == (kind, subject))
+    return next(map(incident_told, mine), None)
 
 
 async def _unknown(client: Client, kind: str, subject: str) -> UnknownName:

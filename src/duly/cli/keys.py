@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from duly.cli.display import show, show_json
+from duly.cli.noting import changing
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -22,6 +23,7 @@ from duly.cli.session import (
     output_option,
     person,
 )
+from duly.client.noting import key_told
 from duly.core.access import (
     HOUSE,
     ApiKey,
@@ -71,6 +73,7 @@ def keys() -> None:
 )
 @click.option("--tenant", default=HOUSE, show_default=True, help="Whose rows it sees.")
 @click.option("--expires", metavar="DURATION", help='How long it opens anything, such as "90d".')
+@click.option("--reason", default="", help="Why, for whoever asks later.")
 @click.option("--env", "environment", default="", help='A word in the key, such as "prod".')
 @app_options
 @asynchronous
@@ -94,7 +97,11 @@ async def create(
     async with opened(app, create=True):
         if length:
             key = msgspec.structs.replace(key, expires_at=await app.store.clock() + length)
-        await app.store.add_key(key)
+        told, subject = key_told(key), f"{key.name} ({key.id})"
+        line: dict[str, Any] = {"by": key.made_by, "why": given["reason"], "asked": told}
+        async with changing(app, "keys.make", subject, **line) as entry:
+            await app.store.add_key(key)
+            entry.after = told
     click.echo(text)
     click.echo("this is the only time it is shown; keep it where secrets are kept", err=True)
 
@@ -133,7 +140,11 @@ async def revoke(key: str, reason: str, by: str, app_spec: str | None, store: st
     app = find_app(app_spec, store)
     async with opened(app):
         found = _find(await app.store.keys(), key)
-        answer = await app.store.revoke_key(found.id, by=by, reason=reason)
+        line: dict[str, Any] = {"by": by, "why": reason, "before": key_told(found)}
+        async with changing(app, "keys.revoke", f"{found.name} ({found.id})", **line) as entry:
+            answer = await app.store.revoke_key(found.id, by=by, reason=reason)
+            after = await app.store.key_of(found.digest)
+            entry.outcome, entry.after = answer.value, after and key_told(after)
     again = " already" if answer is Answer.ALREADY else ""
     click.echo(f"key {found.name} ({found.id}) is revoked{again}")
 

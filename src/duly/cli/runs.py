@@ -15,6 +15,7 @@ import msgspec
 
 from duly.app.explaining import find_run
 from duly.cli.display import say, show, show_fields, show_json
+from duly.cli.noting import changing
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -25,6 +26,7 @@ from duly.cli.session import (
     tenant_option,
     whose,
 )
+from duly.client.noting import run_told
 from duly.core.access import unscoped
 from duly.core.runs import Answer, RunFilter, RunView
 from duly.core.spoken import last_line, rfc3339
@@ -189,7 +191,12 @@ async def cancel(run: str, by: str, reason: str, app_spec: str | None, store: st
     app = find_app(app_spec, store)
     async with opened(app):
         view = await find_run(app.store, run)
-        answer = await app.client.cancel(view.id, by=by, reason=reason or "no reason given")
+        why = reason or "no reason given"
+        line: dict[str, Any] = {"by": by, "why": why, "before": run_told(view)}
+        async with changing(app, "runs.cancel", view.id, **line) as entry:
+            answer = await app.client.cancel(view.id, by=by, reason=why)
+            entry.outcome = answer.value
+            entry.after = run_told(await app.client.run(view.id))
     click.echo(_said(view.id, answer))
 
 
@@ -204,15 +211,19 @@ def _said(run: UUID, answer: Answer) -> str:
 
 @runs.command()
 @click.argument("run")
-@by_options(reason=False)
+@by_options()
 @app_options
 @asynchronous
-async def retry(run: str, by: str, app_spec: str | None, store: str | None) -> None:
+async def retry(run: str, by: str, reason: str, app_spec: str | None, store: str | None) -> None:
     """Run a failed RUN again with a new budget, or let a parked one go on."""
     app = find_app(app_spec, store)
     async with opened(app):
         view = await find_run(app.store, run)
-        answer = await app.client.retry(view.id, by=by)
+        line: dict[str, Any] = {"by": by, "why": reason, "before": run_told(view)}
+        async with changing(app, "runs.retry", view.id, **line) as entry:
+            answer = await app.client.retry(view.id, by=by)
+            entry.outcome = answer.value
+            entry.after = run_told(await app.client.run(view.id))
     word = "goes on" if answer is Answer.DONE else "is live already"
     click.echo(f"run {view.id} {word}")
 
@@ -220,10 +231,12 @@ async def retry(run: str, by: str, app_spec: str | None, store: str | None) -> N
 @runs.command()
 @click.argument("run")
 @click.option("--from", "step", required=True, metavar="STEP", help="The first step to forget.")
-@by_options(reason=False)
+@by_options()
 @app_options
 @asynchronous
-async def fork(run: str, step: str, by: str, app_spec: str | None, store: str | None) -> None:
+async def fork(
+    run: str, step: str, *, by: str, reason: str, app_spec: str | None, store: str | None
+) -> None:
     """Let RUN go on as a new run that forgets STEP and all after it.
 
     RUN is cancelled unless it has ended. Effects that are done are not done again. The id of the
@@ -232,7 +245,11 @@ async def fork(run: str, step: str, by: str, app_spec: str | None, store: str | 
     app = find_app(app_spec, store)
     async with opened(app):
         view = await find_run(app.store, run)
-        click.echo(str(await app.client.fork(view.id, at=step, by=by)))
+        line: dict[str, Any] = {"by": by, "why": reason, "before": run_told(view)}
+        async with changing(app, "runs.fork", view.id, asked={"step": step}, **line) as entry:
+            new = await app.client.fork(view.id, at=step, by=by)
+            entry.after = {"run": str(new)}
+        click.echo(str(new))
 
 
 @runs.command()
@@ -247,9 +264,15 @@ async def approve(run: str, name: str, reject: bool, app_spec: str | None, **giv
     app = find_app(app_spec, given["store"])
     async with opened(app):
         view = await find_run(app.store, run)
-        answer = await app.client.approve(
-            view.id, name, approved=not reject, by=given["by"], reason=given["reason"]
-        )
+        by, reason = given["by"], given["reason"]
+        asked = {"name": name, "approved": not reject}
+        line: dict[str, Any] = {"by": by, "why": reason, "before": run_told(view), "asked": asked}
+        async with changing(app, "runs.approve", view.id, **line) as entry:
+            answer = await app.client.approve(
+                view.id, name, approved=not reject, by=by, reason=reason
+            )
+            entry.outcome = answer.value
+            entry.after = {**run_told(await app.client.run(view.id)), "decided": name}
         decided = await app.store.happened([approval(view.id, name)])
         after = await app.client.run(view.id)
     if after.state is RunState.PARKED and after.reason == APPROVAL:

@@ -6,16 +6,18 @@ Instants may be given with an offset, or without: then they are read in the sche
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 import msgspec
 
+from duly.app import Duly
 from duly.app.declaring import zone_of
 from duly.app.explaining import Explaining, wall_instant
 from duly.cli.display import show, show_fields, show_json
+from duly.cli.noting import changing
 from duly.cli.session import (
     app_options,
     asynchronous,
@@ -26,6 +28,8 @@ from duly.cli.session import (
     tenant_option,
     whose,
 )
+from duly.client import Backfill
+from duly.client.noting import definition_told, schedule_told
 from duly.core.health import Health
 from duly.core.instants import trigger_of
 from duly.core.runs import Answer
@@ -169,7 +173,12 @@ def _moving(name: str, said: str, help_text: str, *, required: bool) -> None:
         app = find_app(app_spec, store)
         async with opened(app):
             verb: Verb = getattr(app.client, name)
-            answer = await verb(schedule, by=by, reason=reason)
+            before = schedule_told(await app.client.schedule(schedule))
+            line: dict[str, Any] = {"by": by, "why": reason, "before": before}
+            async with changing(app, f"schedules.{name}", schedule, **line) as entry:
+                answer = await verb(schedule, by=by, reason=reason)
+                entry.outcome = answer.value
+                entry.after = schedule_told(await app.client.schedule(schedule))
         again = "" if answer is Answer.DONE else " already"
         click.echo(f"schedule {schedule} is {said}{again}")
 
@@ -183,28 +192,41 @@ _moving("revive", "active", "Bring a retired SCHEDULE back, from now on.", requi
 
 @schedules.command("give-back")
 @click.argument("schedule")
-@by_options(reason=False)
+@by_options()
 @app_options
 @asynchronous
-async def give_back(schedule: str, by: str, app_spec: str | None, store: str | None) -> None:
+async def give_back(
+    schedule: str, by: str, reason: str, app_spec: str | None, store: str | None
+) -> None:
     """End an edit: the next declaration by code holds again."""
     app = find_app(app_spec, store)
     async with opened(app):
-        answer = await app.client.give_back(schedule, by=by)
+        before = definition_told((await app.client.schedule(schedule)).definition)
+        line: dict[str, Any] = {"by": by, "why": reason, "before": before}
+        async with changing(app, "schedules.give-back", schedule, **line) as entry:
+            answer = await app.client.give_back(schedule, by=by)
+            entry.outcome = answer.value
+            entry.after = schedule_told(await app.client.schedule(schedule))
     told = "was not edited" if answer is Answer.ALREADY else "belongs to code again"
     click.echo(f"schedule {schedule} {told}")
 
 
 @schedules.command()
 @click.argument("schedule")
-@by_options(reason=False)
+@by_options()
 @app_options
 @asynchronous
-async def trigger(schedule: str, by: str, app_spec: str | None, store: str | None) -> None:
+async def trigger(
+    schedule: str, by: str, reason: str, app_spec: str | None, store: str | None
+) -> None:
     """Run SCHEDULE now, out of turn, for its newest occurrence."""
     app = find_app(app_spec, store)
     async with opened(app):
-        handle = await app.client.trigger(schedule, by=by)
+        before = schedule_told(await app.client.schedule(schedule))
+        line: dict[str, Any] = {"by": by, "why": reason, "before": before}
+        async with changing(app, "schedules.trigger", schedule, **line) as entry:
+            handle = await app.client.trigger(schedule, by=by)
+            entry.after = {"run": str(handle.id)}
     click.echo(str(handle.id))
 
 
@@ -213,7 +235,7 @@ async def trigger(schedule: str, by: str, app_spec: str | None, store: str | Non
 @click.option("--from", "start", required=True, metavar="INSTANT", help="First instant, included.")
 @click.option("--to", "end", required=True, metavar="INSTANT", help="Last instant, excluded.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and run nothing.")
-@by_options(reason=False)
+@by_options()
 @app_options
 @output_option
 @asynchronous
@@ -224,13 +246,8 @@ async def backfill(
     app = find_app(app_spec, given["store"])
     async with opened(app):
         row = await app.client.schedule(schedule)
-        done = await app.client.backfill(
-            schedule,
-            read_instant(start, row, "--from"),
-            read_instant(end, row, "--to"),
-            by=given["by"],
-            dry_run=given["dry_run"],
-        )
+        span = read_instant(start, row, "--from"), read_instant(end, row, "--to")
+        done = await _backfill(app, row, *span, given)
     if output == "json":
         refused = [{"due": due, "why": why} for due, why in done.refused]
         document = {"runs": list(done.runs), "refused": refused, "dry_run": done.dry_run}
@@ -242,6 +259,20 @@ async def backfill(
         click.echo(f"  {verb} {instant_text(due, place)}")
     for due, why in done.refused:
         click.echo(f"  refused {instant_text(due, place)}: {why}")
+
+
+async def _backfill(
+    app: Duly, row: ScheduleRow, start: datetime, end: datetime, given: Mapping[str, Any]
+) -> Backfill:
+    by, why = given["by"], given["reason"]
+    if given["dry_run"]:
+        return await app.client.backfill(row.name, start, end, by=by, dry_run=True)
+    asked, before = {"from": start, "to": end}, schedule_told(row)
+    line: dict[str, Any] = {"by": by, "why": why, "before": before, "asked": asked}
+    async with changing(app, "schedules.backfill", row.name, **line) as entry:
+        done = await app.client.backfill(row.name, start, end, by=by)
+        entry.after = {"runs": len(done.runs), "refused": len(done.refused)}
+    return done
 
 
 def read_instant(text: str, row: ScheduleRow, what: str) -> datetime:

@@ -17,6 +17,7 @@ import msgspec
 from duly.app import Duly
 from duly.cli.display import say, show, show_fields, show_json
 from duly.cli.faults import FAILED, USAGE, Fault
+from duly.cli.noting import changing
 from duly.cli.schedules import schedule_row, shown_alone
 from duly.cli.session import (
     app_options,
@@ -26,16 +27,17 @@ from duly.cli.session import (
     opened,
     output_option,
 )
-from duly.client import Applied
+from duly.client import Applied, Saved
+from duly.client.noting import timer_told, timers_told
 from duly.core.calls import TASK
 from duly.core.durations import parse_duration
 from duly.core.health import Health
 from duly.core.runs import Answer, RunFilter, RunView
 from duly.core.schedules import ScheduleRow
 from duly.core.spoken import last_line
-from duly.core.states import RunState
+from duly.core.states import RunState, ScheduleState
 from duly.core.targets import shown_url
-from duly.core.timers import KEYS, OWNER, Timer, call_of, read_timer, read_timers
+from duly.core.timers import KEYS, OWNER, Timer, TimerFile, call_of, read_timer, read_timers
 from duly.core.why.schedules import last_answer
 from duly.errors import Refused, WorkFailed
 
@@ -178,18 +180,28 @@ async def add(name: str, app_spec: str | None, store: str | None, **given: Any) 
     app = find_app(app_spec, store)
     timer = _described(name, given, app)
     async with opened(app, create=not given["dry_run"]):
-        known = {one.name for one in await app.client.timers() if one.state.value != "retired"}
-        if name in known and not given["replace"]:
+        known = {one.name: one for one in await app.client.timers()}
+        there = name in known and known[name].state is not ScheduleState.RETIRED
+        if there and not given["replace"]:
             raise Refused(f"timer {name} is there already; --replace changes it")
-        saved = await app.client.save_timer(
-            timer.definition,
-            owner=given["owner"],
-            by=given["by"],
-            reason=given["reason"],
-            dry_run=given["dry_run"],
-        )
+        saved = await _save(app, timer, known.get(name), given)
     would = "would be " if given["dry_run"] else ""
     click.echo(f"timer {name}: {would}{saved}")
+
+
+async def _save(
+    app: Duly, timer: Timer, known: ScheduleRow | None, given: Mapping[str, Any]
+) -> Saved:
+    how = {one: given[one] for one in ("owner", "by", "reason")}
+    if given["dry_run"]:
+        return await app.client.save_timer(timer.definition, **how, dry_run=True)
+    name, before = timer.definition.name, None if known is None else timer_told(known)
+    asked = {"owner": given["owner"], "call": msgspec.to_builtins(timer.call)}
+    line: dict[str, Any] = {"by": how["by"], "why": how["reason"], "before": before}
+    async with changing(app, "timers.save", name, asked=asked, **line) as entry:
+        saved = await app.client.save_timer(timer.definition, **how)
+        entry.outcome, entry.after = saved.value, timer_told(await app.client.timer(name))
+    return saved
 
 
 def _described(name: str, given: Mapping[str, Any], app: Duly) -> Timer:
@@ -234,26 +246,32 @@ async def remove(name: str, reason: str, by: str, app_spec: str | None, store: s
     """Retire timer NAME: it fires no more until it is saved again."""
     app = find_app(app_spec, store)
     async with opened(app):
-        answer = await app.client.remove_timer(name, by=by, reason=reason)
+        before = timer_told(await app.client.timer(name))
+        line: dict[str, Any] = {"by": by, "why": reason, "before": before}
+        async with changing(app, "timers.remove", name, **line) as entry:
+            answer = await app.client.remove_timer(name, by=by, reason=reason)
+            entry.outcome, entry.after = answer.value, timer_told(await app.client.timer(name))
     click.echo(f"timer {name} is removed{'' if answer is Answer.DONE else ' already'}")
 
 
 @timers.command("test")
 @click.argument("name")
 @click.option("--timeout", default="1m", show_default=True, help="How long to wait for its end.")
-@by_options(reason=False)
+@by_options()
 @app_options
 @output_option
 @asynchronous
-async def test(
-    name: str, timeout: str, by: str, app_spec: str | None, output: str, **given: Any
-) -> None:
+async def test(name: str, timeout: str, app_spec: str | None, output: str, **given: Any) -> None:
     """Make the call of timer NAME once, now and really, and show what came of it."""
     app = find_app(app_spec, given["store"])
     limit = parse_duration(timeout, what="--timeout")
     async with opened(app):
         client = app.client
-        run = await client.test_timer(name, by=by)
+        by, before = given["by"], timer_told(await client.timer(name))
+        line: dict[str, Any] = {"by": by, "why": given["reason"], "before": before}
+        async with changing(app, "timers.test", name, **line) as entry:
+            run = await client.test_timer(name, by=by)
+            entry.after = {"run": str(run)}
         click.echo(f"run {run}", err=True)
         if not any(TASK in one.tasks and one.state.value == "live"
                    for one in await client.instances()):  # fmt: skip
@@ -282,13 +300,11 @@ async def test(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--prune", is_flag=True, help="Remove the owner's timers that FILE does not name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@by_options(reason=False)
+@by_options()
 @app_options
 @output_option
 @asynchronous
-async def apply(
-    file: Path, prune: bool, dry_run: bool, by: str, app_spec: str | None, **given: Any
-) -> None:
+async def apply(file: Path, prune: bool, dry_run: bool, app_spec: str | None, **given: Any) -> None:
     """Make the timers of FILE (TOML) be as it says."""
     app = find_app(app_spec, given["store"])
     declared, faults = read_timers(_read(file), app.settings.calls.rules)
@@ -297,8 +313,25 @@ async def apply(
                 for line, said in faults]  # fmt: skip
         raise _all_wrong(str(file), told)
     async with opened(app, create=not dry_run):
-        done = await app.client.apply_timers(declared, by=by, prune=prune, dry_run=dry_run)
+        done = await _apply(app, declared, given, prune=prune, dry_run=dry_run)
     _show_applied(done, given["output"])
+
+
+async def _apply(
+    app: Duly, file: TimerFile, given: Mapping[str, Any], *, prune: bool, dry_run: bool
+) -> Applied:
+    by, why = given["by"], given["reason"] or "applied from a file"
+    planned = await app.client.apply_timers(file, by=by, prune=prune, dry_run=True)
+    if dry_run:
+        return planned
+    before = await timers_told(app.client, planned)
+    asked = {"prune": prune, **planned.counts()}
+    async with changing(
+        app, "timers.apply", file.owner, by=by, why=why, before=before, asked=asked
+    ) as entry:
+        done = await app.client.apply_timers(file, by=by, prune=prune)
+        entry.after = {**done.counts(), "timers": await timers_told(app.client, done)}
+    return done
 
 
 def _show_applied(done: Applied, output: str) -> None:

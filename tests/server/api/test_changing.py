@@ -178,7 +178,7 @@ async def test_every_change_leaves_who_what_before_after_and_why(api: Caller) ->
         "holiday",
         "done",
     )
-    assert (paused["before"]["state"], paused["after"]) == ("active", {"state": "paused"})
+    assert (paused["before"]["state"], paused["after"]["state"]) == ("active", "paused")
     assert lines[0]["asked"] == {"key": "k"}, "arguments stay with the run"
     only = await api.call("GET", "/api/v1/audit?subject=mail_orders", key="auditor")
     assert [line["id"] for line in only.body["items"]] == [paused["id"]]

@@ -13,6 +13,7 @@ import msgspec
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from duly.client.noting import breaker_told
 from duly.core.access import Right
 from duly.core.breakers import BreakerFilter, BreakerLine, BreakerRow, check_breaker
 from duly.core.states import BreakerState, BreakerVerb
@@ -157,7 +158,7 @@ async def _known(desk: AtDesk, name: str) -> dict[str, object] | None:
         row, _ = await desk.client.breaker(name, 1)
     except UnknownName:
         return None
-    return {"state": row.state.value, "forced": row.forced, "by": row.by, "why": row.why}
+    return breaker_told(row)
 
 
 def shown(row: BreakerRow) -> BreakerShown:

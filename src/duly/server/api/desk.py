@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, TypeVar
 
-import msgspec
 from fastapi import APIRouter, Depends, Request
 
 from duly.client import Client
-from duly.core.access import Caller, Change, Denied, Right, denied, kept, on_rows, reach
-from duly.core.spoken import last_line
-from duly.errors import DulyError, EnvironmentFailure
+from duly.client.noting import Entry, noted, text_of
+from duly.core.access import Caller, Change, Denied, Right, denied, on_rows, reach
+from duly.errors import DulyError
 from duly.server.api import bounds
 from duly.server.api.allowance import Allowance
 from duly.server.api.ports import Books, Ground
@@ -31,14 +30,6 @@ OWN = frozenset(
     {"audit", "breakers", "effects", "events", "keys", "runs", "schedules", "tasks", "timers"}
 )
 """Rooms that a tenant's keys may enter. All others are of the fleet, and so the house's alone."""
-
-
-@dataclass
-class Entry:
-    """What is said of a change once it was done."""
-
-    outcome: str = "done"
-    after: object = None
 
 
 @dataclass(frozen=True)
@@ -82,11 +73,7 @@ class Desk:
     async def changing(
         self, action: str, subject: str, *, why: str = "", before: object = None, asked: object
     ) -> AsyncIterator[Entry]:
-        """Note a change, let it be tried, and settle what came of it.
-
-        Without the note nothing is tried. When the settling fails, or this process dies, the line
-        stays without an outcome: it is not known, and not guessed.
-        """
+        """Note a change, let it be tried, and settle what came of it; see `client.noting`."""
         line = Change(
             id=self.ground.clock.new_id(),
             tenant=self.caller.tenant,
@@ -95,30 +82,11 @@ class Desk:
             action=action,
             subject=subject,
             why=why,
-            before=_text(before),
-            asked=_text(asked),
+            before=text_of(before),
+            asked=text_of(asked),
         )
-        await self.books.note_change(line)
-        entry = Entry()
-        try:
+        async with noted(self.books, line, refusals=(DulyError, Problems)) as entry:
             yield entry
-        except EnvironmentFailure:
-            raise
-        except (DulyError, Problems) as error:
-            await self._settle(line, f"refused: {last_line(str(error))}", None)
-            raise
-        await self._settle(line, entry.outcome, entry.after)
-
-    async def _settle(self, line: Change, outcome: str, after: object) -> None:
-        text = None if after is None else _text(after)
-        try:
-            await self.books.settle_change(line.id, outcome=outcome, after=text)
-        except EnvironmentFailure:
-            return  # what was done is done; the line says that nobody wrote down what came of it
-
-
-def _text(document: object) -> str:
-    return kept(msgspec.json.encode(document, enc_hook=str).decode())
 
 
 async def desk_of(request: Request) -> Desk:

@@ -6,6 +6,7 @@ intended the effect could still perform it, unless the caller accepts the risk b
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,9 +14,11 @@ import msgspec
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from duly.client.noting import effect_told
 from duly.core.access import Right, on_rows
 from duly.core.effects import Address, Effect, EffectFilter
 from duly.core.states import EffectState
+from duly.errors import UnknownName
 from duly.server.api.desk import AtDesk, Room
 from duly.server.api.shapes import (
     Asked,
@@ -163,7 +166,7 @@ async def resolve_effect(
         "effects.resolve",
         str(address),
         why=said.reason,
-        before={"state": row.state.value, "intent": str(row.intent)},
+        before=effect_told(row),
         asked={"performed": said.performed, "accept_double": said.accept_double},
     ) as entry:
         posted = await desk.client.resolve(
@@ -174,6 +177,9 @@ async def resolve_effect(
             accept_double=said.accept_double,
         )
         entry.outcome = posted.outcome.value
+        entry.after = {"outcome": posted.outcome.value}
+        with suppress(UnknownName):  # who says that it was not performed takes it off the ledger
+            entry.after = effect_told(await desk.client.effect(address))
     return Resolved(outcome=posted.outcome.value)
 
 

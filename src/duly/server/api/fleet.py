@@ -8,13 +8,14 @@ opens another.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from fastapi import Query
 from pydantic import BaseModel, Field, StrictStr
 
+from duly.client.noting import incident_told
 from duly.core.access import Right
 from duly.core.fleet import PRESENT, Incident, Instance, InstanceState
 from duly.errors import UnknownName
@@ -179,26 +180,35 @@ async def close_incident(desk: AtDesk, said: Closing) -> Changed:
     """Close the open incident of a kind and subject; the reason stays with it."""
     subject, mine = await _open_incident(desk, said.kind, said.subject)
     async with desk.changing(
-        "incidents.close", subject, why=said.reason, before=mine.evidence, asked=None
+        "incidents.close", subject, why=said.reason, before=incident_told(mine), asked=None
     ) as entry:
         note = f"{said.reason} ({desk.caller.by})"
         closed = await desk.books.close_incident(said.kind, said.subject, note=note)
         entry.outcome = "done" if closed else "already"
+        entry.after = await _newest(desk, mine)
     return Changed(outcome=entry.outcome)
 
 
 @incidents.post("/acknowledge", Right.OPERATE, summary="Acknowledge an incident", problems=(404,))
 async def acknowledge_incident(desk: AtDesk, said: Acknowledging) -> Changed:
     """Say that the caller deals with an open incident; who did so first, and why, stays with it."""
-    subject, _ = await _open_incident(desk, said.kind, said.subject)
+    subject, mine = await _open_incident(desk, said.kind, said.subject)
     async with desk.changing(
-        "incidents.acknowledge", subject, why=said.reason, asked=None
+        "incidents.acknowledge", subject, why=said.reason, before=incident_told(mine), asked=None
     ) as entry:
         answer = await desk.client.acknowledge(
             said.kind, said.subject, by=desk.caller.by, note=said.reason
         )
-        entry.outcome = answer.value
+        entry.outcome, entry.after = answer.value, await _newest(desk, mine)
     return Changed(outcome=entry.outcome)
+
+
+async def _newest(desk: AtDesk, known: Incident) -> dict[str, Any] | None:
+    """Return how the newest incident of a kind and subject stands, as the audit keeps it."""
+    named = (known.kind, known.subject)
+    rows = await desk.client.incidents(only_open=False)
+    mine = next((one for one in rows if (one.kind, one.subject) == named), None)
+    return None if mine is None else incident_told(mine)
 
 
 async def _open_incident(desk: AtDesk, kind: str, subject: str) -> tuple[str, Incident]:

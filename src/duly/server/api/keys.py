@@ -14,6 +14,7 @@ import msgspec
 from fastapi import Query, Response
 from pydantic import BaseModel, Field, StrictStr
 
+from duly.client.noting import key_told
 from duly.core.access import (
     MOST_SCOPES,
     ApiKey,
@@ -148,8 +149,10 @@ async def make_key(desk: AtDesk, wanted: KeyAsked, response: Response) -> KeyMad
         expires_at=wanted.expires_at,
     )
     asked = {"role": key.role.value, "scopes": key.scopes, "expires_at": key.expires_at}
-    async with desk.changing("keys.make", f"{key.name} ({key.id})", why=wanted.reason, asked=asked):
+    subject = f"{key.name} ({key.id})"
+    async with desk.changing("keys.make", subject, why=wanted.reason, asked=asked) as entry:
         await desk.books.add_key(key)
+        entry.after = key_told(key)
     made = await desk.books.key_of(key.digest)
     assert made is not None, "a key that was added is there"
     response.headers["Cache-Control"] = "no-store"
@@ -163,9 +166,12 @@ async def revoke_key(desk: AtDesk, key: UUID, said: Because) -> Changed:
     if key not in known:
         raise UnknownName(f"no key has the id {key}")
     subject = f"{known[key].name} ({key})"
-    async with desk.changing("keys.revoke", subject, why=said.reason, asked=None) as entry:
+    async with desk.changing(
+        "keys.revoke", subject, why=said.reason, before=key_told(known[key]), asked=None
+    ) as entry:
         answer = await desk.books.revoke_key(key, by=desk.caller.by, reason=said.reason)
-        entry.outcome = answer.value
+        after = await desk.books.key_of(known[key].digest)
+        entry.outcome, entry.after = answer.value, after and key_told(after)
     return Changed(outcome=Answer(entry.outcome).value)
 
 

@@ -16,6 +16,7 @@ import msgspec
 from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
+from duly.client.noting import run_told
 from duly.core.access import Right, on_rows, unscoped
 from duly.core.runs import Attempt, RunFilter, RunView
 from duly.core.states import RunState
@@ -218,9 +219,9 @@ async def change_many(desk: AtDesk, wanted: Bulk) -> BulkDone:
         outcomes = Counter("would" if _can(wanted, one) else "impossible" for one in found)
         return BulkDone(dry_run=True, matched=len(found), outcomes=dict(outcomes))
     asked = wanted.model_dump(mode="json", exclude_none=True)
-    subject = f"{len(found)} runs"
+    subject, before = f"{len(found)} runs", Counter(one.state.value for one in found)
     async with desk.changing(
-        f"runs.{wanted.action}.many", subject, why=wanted.reason, asked=asked
+        f"runs.{wanted.action}.many", subject, why=wanted.reason, before=before, asked=asked
     ) as entry:
         outcomes = Counter([await _change(desk, wanted, one) for one in found])
         entry.after = dict(outcomes)
@@ -347,12 +348,12 @@ async def decide(desk: AtDesk, run: UUID, said: Decision) -> Changed:
             run, said.name, approved=said.approved, by=desk.caller.by, reason=said.reason
         )
         entry.outcome = answer.value
+        entry.after = {**await _state(desk, run), "decided": said.name}
     return Changed(outcome=answer.value)
 
 
 async def _state(desk: AtDesk, run: UUID) -> dict[str, Any]:
-    view = await desk.client.run(run)
-    return {"state": view.state.value, "reason": view.reason}
+    return run_told(await desk.client.run(run))
 
 
 def shown(view: RunView) -> RunShown:

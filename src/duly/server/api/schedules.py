@@ -15,6 +15,7 @@ import msgspec
 from fastapi import Header, Query, Response
 
 from duly.client import Backfill
+from duly.client.noting import Entry, definition_told, schedule_told
 from duly.core.access import Right
 from duly.core.instants import trigger_of
 from duly.core.runs import Answer
@@ -23,7 +24,7 @@ from duly.core.states import ScheduleState
 from duly.core.timers import owned_by
 from duly.core.triggers import upcoming
 from duly.errors import InvalidValue, Refused
-from duly.server.api.desk import AtDesk, Entry, Room
+from duly.server.api.desk import AtDesk, Room
 from duly.server.api.ports import Wanted
 from duly.server.api.problems import Problems
 from duly.server.api.schedule_shapes import (
@@ -48,7 +49,6 @@ from duly.server.api.shapes import (
     Segment,
     Why,
     after,
-    decoded,
     page_of,
     place_of,
 )
@@ -87,7 +87,7 @@ async def make_schedule(desk: AtDesk, wanted: ScheduleWanted, response: Response
     """
     definition = _definition(desk, wanted.name, wanted, desk.tenant_for(wanted.tenant))
     async with desk.changing(
-        "schedules.make", wanted.name, why=wanted.reason, asked=_told(definition)
+        "schedules.make", wanted.name, why=wanted.reason, asked=definition_told(definition)
     ) as entry:
         try:
             answer = await desk.client.edit(
@@ -125,8 +125,8 @@ async def change_schedule(
         "schedules.edit",
         schedule,
         why=wanted.reason,
-        before=_told(row.definition),
-        asked=_told(definition),
+        before=definition_told(row.definition),
+        asked=definition_told(definition),
     ) as entry:
         try:
             answer = await desk.client.edit(
@@ -187,11 +187,6 @@ def _definition(desk: AtDesk, name: str, wanted: ScheduleAsked, tenant: str) -> 
     return owned_by(made, tenant) if tenant else made
 
 
-def _told(definition: Definition) -> dict[str, Any]:
-    """Return a definition as the audit keeps it."""
-    return {**msgspec.to_builtins(definition), "args": decoded(definition.args)}
-
-
 async def _after(
     desk: AtDesk, name: str, entry: Entry, answer: Answer, response: Response
 ) -> ScheduleShown:
@@ -208,13 +203,13 @@ Verb = Callable[..., Awaitable[Answer]]
 
 async def _move(desk: AtDesk, name: str, action: str, verb: Verb, reason: str) -> Changed:
     row = await desk.client.schedule(name)
-    before = {"state": row.state.value, "reason": row.reason, "by": row.by}
+    before = schedule_told(row)
     async with desk.changing(
         f"schedules.{action}", name, why=reason, before=before, asked=None
     ) as entry:
         answer = await verb(name, by=desk.caller.by, reason=reason)
         entry.outcome = answer.value
-        entry.after = {"state": (await desk.client.schedule(name)).state.value}
+        entry.after = schedule_told(await desk.client.schedule(name))
     return Changed(outcome=answer.value)
 
 
@@ -255,7 +250,10 @@ async def give_back_schedule(desk: AtDesk, schedule: Segment, said: Why) -> Chan
 )
 async def trigger_schedule(desk: AtDesk, schedule: Segment, said: Why) -> RunRef:
     """Run the schedule's task now, out of turn, for its newest occurrence."""
-    async with desk.changing("schedules.trigger", schedule, why=said.reason, asked=None) as entry:
+    before = schedule_told(await desk.client.schedule(schedule))
+    async with desk.changing(
+        "schedules.trigger", schedule, why=said.reason, before=before, asked=None
+    ) as entry:
         handle = await desk.client.trigger(schedule, by=desk.caller.by)
         entry.after = {"run": str(handle.id)}
     return RunRef(id=handle.id, reuse=handle.reuse.value)
@@ -270,8 +268,9 @@ async def backfill_schedule(desk: AtDesk, schedule: Segment, wanted: BackfillAsk
     if wanted.dry_run:
         return _filled(await desk.client.backfill(schedule, wanted.start, wanted.until, **how))
     asked = wanted.model_dump(mode="json", by_alias=True)
+    before = schedule_told(await desk.client.schedule(schedule))
     async with desk.changing(
-        "schedules.backfill", schedule, why=wanted.reason, asked=asked
+        "schedules.backfill", schedule, why=wanted.reason, before=before, asked=asked
     ) as entry:
         done = await desk.client.backfill(schedule, wanted.start, wanted.until, **how)
         entry.after = {"runs": len(done.runs), "refused": len(done.refused)}

@@ -30,6 +30,7 @@ from duly.server.api.shapes import (
     Named,
     Page,
     Paging,
+    Said,
     Segment,
     Tenant,
     after,
@@ -70,6 +71,7 @@ class RunAsked(Asked):
         default=None, max_length=40, description="Not started within this time, it never runs."
     )
     tenant: Tenant | None = Field(default=None, description="Whose it is: by default the caller's.")
+    reason: Said = ""
 
 
 class RunRef(BaseModel):
@@ -172,9 +174,9 @@ async def ask_for_run(
     )
     run = client.new_run(spec, spec.encode((), wanted.args), options)
     # Arguments stay with the run, which is pruned: the audit is kept for ever.
-    options_given = wanted.model_dump(mode="json", exclude_unset=True, exclude={"args"})
+    options_given = wanted.model_dump(mode="json", exclude_unset=True, exclude={"args", "reason"})
     asked = {"key": idempotency_key, **options_given}
-    async with desk.changing("tasks.run", task, asked=asked) as entry:
+    async with desk.changing("tasks.run", task, why=wanted.reason, asked=asked) as entry:
         [handle] = await client.enqueue([run])
         entry.outcome = handle.reuse.value
         entry.after = {"run": str(handle.id)}

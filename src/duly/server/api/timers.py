@@ -15,6 +15,7 @@ import msgspec
 from fastapi import Query, Response
 
 from duly.client import Saved
+from duly.client.noting import timer_told, timers_told
 from duly.core.access import Right
 from duly.core.runs import Answer, RunFilter, RunView
 from duly.core.schedules import ScheduleRow
@@ -78,12 +79,12 @@ async def apply_timers(desk: AtDesk, wanted: TimersFile) -> TimersApplied:
     how: dict[str, Any] = {"prune": wanted.prune}
     planned = await desk.client.apply_timers(file, by=desk.caller.by, dry_run=True, **how)
     if not wanted.dry_run:
-        asked = {**how, **planned.counts()}
+        asked, before = {**how, **planned.counts()}, await timers_told(desk.client, planned)
         async with desk.changing(
-            "timers.apply", file.owner, why=wanted.reason, asked=asked
+            "timers.apply", file.owner, why=wanted.reason, before=before, asked=asked
         ) as entry:
             planned = await desk.client.apply_timers(file, by=desk.caller.by, **how)
-            entry.after = planned.counts()
+            entry.after = {**planned.counts(), "timers": await timers_told(desk.client, planned)}
     return TimersApplied(
         owner=planned.owner,
         dry_run=planned.dry_run,
@@ -127,14 +128,14 @@ async def save_timer(
     if wanted.dry_run:
         saved = await desk.client.save_timer(made.definition, **how, dry_run=True)
         return TimerSaved(outcome=saved.value, dry_run=True, timer=None)
-    before = None if row is None else _told(row)
+    before = None if row is None else timer_told(row)
     asked = {"owner": wanted.owner, "call": msgspec.to_builtins(made.call)}
     async with desk.changing(
         "timers.save", timer, why=wanted.reason, before=before, asked=asked
     ) as entry:
         saved = await _saved(desk, made, how)
         row = await desk.client.timer(timer)
-        entry.outcome, entry.after = saved.value, {"revision": row.revision}
+        entry.outcome, entry.after = saved.value, timer_told(row)
     response.headers["ETag"] = etag(row)
     return TimerSaved(outcome=saved.value, dry_run=False, timer=await _shown(desk, row))
 
@@ -210,12 +211,6 @@ def _all_wrong(told: Sequence[Told]) -> Problems:
     return Problems(422, "invalid", f"{where}: {first}{more}", errors=errors)
 
 
-def _told(row: ScheduleRow) -> dict[str, Any]:
-    """Return a timer as the audit keeps it."""
-    timer = shown(row, None, None)
-    return {"state": row.state.value, "trigger": row.definition.trigger, "call": timer.call}
-
-
 @room.delete("/{timer}", Right.EDIT, summary="Remove a timer", problems=(404, 409, 412, 428))
 async def remove_timer(
     desk: AtDesk, timer: Segment, said: Because, if_match: IfMatch = None
@@ -223,7 +218,7 @@ async def remove_timer(
     """Retire a timer: it fires no more until it is saved again."""
     row = seen(await desk.client.timer(timer), if_match)
     async with desk.changing(
-        "timers.remove", timer, why=said.reason, before=_told(row), asked=None
+        "timers.remove", timer, why=said.reason, before=timer_told(row), asked=None
     ) as entry:
         try:
             answer: Answer = await desk.client.remove_timer(
@@ -231,7 +226,7 @@ async def remove_timer(
             )
         except Refused:
             raise stale(timer) from None
-        entry.outcome = answer.value
+        entry.outcome, entry.after = answer.value, timer_told(await desk.client.timer(timer))
     return Changed(outcome=answer.value)
 
 
@@ -240,8 +235,10 @@ async def remove_timer(
 )
 async def test_timer(desk: AtDesk, timer: Segment, said: Why, response: Response) -> RunRef:
     """Make the call of a timer once, now and really; the run says what came of it."""
-    await desk.client.timer(timer)
-    async with desk.changing("timers.test", timer, why=said.reason, asked=None) as entry:
+    before = timer_told(await desk.client.timer(timer))
+    async with desk.changing(
+        "timers.test", timer, why=said.reason, before=before, asked=None
+    ) as entry:
         run = await desk.client.test_timer(timer, by=desk.caller.by)
         entry.after = {"run": str(run)}
     response.headers["Location"] = desk.path_of(f"runs/{run}")
