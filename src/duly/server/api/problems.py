@@ -26,11 +26,13 @@ from duly.errors import (
     Refused,
     UnknownName,
     UsageError,
-    brief,
-    one_line,
 )
+from duly.server.api.wording import troubles
 
 MEDIA = "application/problem+json"
+MOST_TOLD = 20
+"""Faults of a request that are told."""
+
 AWAY_S = 2
 """What a caller is told to wait when the store is away."""
 
@@ -60,6 +62,7 @@ class Trouble(BaseModel):
     where: str
     expected: str
     got: str
+    nearest: str | None = None
 
 
 class Problem(BaseModel):
@@ -172,17 +175,12 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "it is installed for these"
-    errors = [
-        {
-            "where": ".".join(str(part) for part in one["loc"]),
-            "expected": one_line(one["msg"]),
-            "got": brief(one.get("input")),
-        }
-        for one in error.errors()[:20]
-    ]
-    first = errors[0]
-    detail = f"{first['where']}: {first['expected']}, got {first['got']}"
-    told = {"expected": first["expected"], "got": first["got"]}
+    errors = troubles(error.errors()[:MOST_TOLD], request.scope.get("route"))
+    first = next((one for one in errors if "nearest" in one), errors[0])
+    detail = f"{first['where']}: expected {first['expected']}, got {first['got']}"
+    told = {name: said for name, said in first.items() if name != "where"}
+    if "nearest" in first:
+        detail += f"; did you mean {first['nearest']!r}?"
     return answer(Problems(422, "invalid", detail, told=told), errors)
 
 
