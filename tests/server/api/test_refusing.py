@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from duly import Duly
 from duly.errors import StoreUnavailable
 from duly.server.api import bounds
 from duly.server.api.allowance import Allowance
-from tests.server.api.shop import Caller, make_shop, served
+from tests.server.api.shop import Caller, make_shop, served, with_roles
+from tests.stores.world import instance
 
 RUNS = "/api/v1/tasks/add/runs"
 
@@ -120,6 +122,7 @@ async def test_what_is_refused_says_what_was_expected_and_the_nearest(api: Calle
         ),
         ("GET", "/api/v1/nothing", None, 404, {}),
         ("PATCH", "/api/v1/runs", {}, 405, {}),
+        ("PATCH", "/api/v1/runs", None, 405, {}),
         ("GET", "/api/v1/why?thing=nobody", None, 404, {}),
         ("GET", "/api/v1/runs/%00", None, 400, {}),
         ("GET", "/api/v1/tasks/%ff", None, 400, {}),
@@ -131,6 +134,19 @@ async def test_what_is_refused_says_what_was_expected_and_the_nearest(api: Calle
         assert not PYDANTICS & set(said.body.get("expected", "").split()), said.body
         assert {name: said.body[name] for name in told} == told, (path, said.body)
         assert said.body["status"] == status
+
+
+async def test_a_server_without_the_code_says_so_where_others_have_it() -> None:
+    async with served(Duly("memory://")) as api:
+        await with_roles(api)
+        await api.app.store.register(instance(api.app.clock.new_id(), ("mail_orders",)), {})
+        schedule = {"name": "s", "task": "mail_orders", "every": "1h", "reason": "so"}
+        for path, body in (("/tasks/mail_orders/runs", {}), ("/schedules", schedule)):
+            said = await api.call("POST", f"/api/v1{path}", body=body)
+            assert said.status == 409, said
+            assert "1 live instance" in said.body["detail"]
+            assert said.body["expected"].endswith("duly server shop.py")
+        assert (await api.call("POST", "/api/v1/tasks/none/runs", body={})).status == 404
 
 
 async def test_a_name_may_hold_a_slash(api: Caller) -> None:

@@ -52,7 +52,7 @@ from duly.server.api.shapes import (
     page_of,
     place_of,
 )
-from duly.server.api.tasks import RunRef
+from duly.server.api.tasks import RunRef, must_be_here
 
 room = Room("schedules", named="schedule")
 
@@ -85,6 +85,7 @@ async def make_schedule(desk: AtDesk, wanted: ScheduleWanted, response: Response
 
     A key of the house makes one for any tenant; that of a tenant its own.
     """
+    await must_be_here(desk, wanted.task)
     definition = _definition(desk, wanted.name, wanted, desk.tenant_for(wanted.tenant))
     async with desk.changing(
         "schedules.make", wanted.name, why=wanted.reason, asked=definition_told(definition)
@@ -109,7 +110,11 @@ async def show_schedule(desk: AtDesk, schedule: Segment, response: Response) -> 
 
 
 @room.put(
-    "/{schedule}", Right.EDIT, summary="Change a schedule", problems=(404, 412, 428), responses=ETAG
+    "/{schedule}",
+    Right.EDIT,
+    summary="Change a schedule",
+    problems=(404, 409, 412, 428),
+    responses=ETAG,
 )
 async def change_schedule(
     desk: AtDesk,
@@ -120,6 +125,7 @@ async def change_schedule(
 ) -> ScheduleShown:
     """Replace the definition. It holds against code until it is given back."""
     row = seen(await desk.client.schedule(schedule), if_match)
+    await must_be_here(desk, wanted.task)
     definition = _definition(desk, schedule, wanted, row.definition.tenant)
     async with desk.changing(
         "schedules.edit",

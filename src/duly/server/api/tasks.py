@@ -22,7 +22,8 @@ from duly.core.durations import parse_duration
 from duly.core.fleet import InstanceState
 from duly.core.tasks import Task
 from duly.errors import UnknownName
-from duly.server.api.desk import AtDesk, Room
+from duly.server.api.desk import AtDesk, Desk, Room
+from duly.server.api.problems import Problems
 from duly.server.api.shapes import (
     Asked,
     Count,
@@ -161,6 +162,7 @@ async def ask_for_run(
     parked one is refused with the reason.
     """
     client = desk.client
+    await must_be_here(desk, task)
     spec = client.task(task)
     options = Options(
         key=idempotency_key,
@@ -182,6 +184,24 @@ async def ask_for_run(
         entry.after = {"run": str(handle.id)}
     response.headers["Location"] = desk.path_of(f"runs/{handle.id}")
     return RunRef(id=handle.id, reuse=handle.reuse.value)
+
+
+async def must_be_here(desk: Desk, task: str) -> None:
+    """Refuse a task that live instances carry and this server has no code of.
+
+    Its arguments, queue and limits are in the code. One that nobody carries is left to be told as
+    not known.
+    """
+    if task in desk.ground.tasks:
+        return
+    known = await desk.client.instances()
+    there = [one for one in known if one.state is InstanceState.LIVE and task in one.tasks]
+    if not there:
+        return
+    count = f"{len(there)} live instance{'' if len(there) == 1 else 's'}"
+    expected = "a server that was started with the application: duly server shop.py"
+    said = f"{count} carry {task}, but this server has no code of it; expected {expected}"
+    raise Problems(409, "refused", said, told={"expected": expected, "got": "a server without it"})
 
 
 def _length(text: str | None, what: str) -> timedelta | None:
