@@ -187,6 +187,19 @@ def test_show_tells_channels_and_rules() -> None:
     assert "breaker.*" in run("show").stdout
 
 
+@pytest.mark.usefixtures("taking")
+def test_a_kind_nobody_hears_of_and_a_kind_that_is_misspelt_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "duly.toml"
+    text = file.read_text().replace('"breaker.*"', '"breaker.opn", "stock.empty", "effects.*"')
+    file.write_text(text)
+    nobody = run("show", "--kind", "run.faild", "--severity", "info")
+    assert "nobody would hear of it" in nobody.stderr and "no channels" not in nobody.stderr
+    told = [line.rpartition("did you mean ")[2] for line in nobody.stderr.splitlines()]
+    assert told[:3] == ["'breaker.open'?", "'effect.*'?", "'run.failed'?"]
+    checked = CliRunner().invoke(cli, ["config", "check"])
+    assert (checked.exit_code, checked.stderr.count("warning: ")) == (0, 2)
+
+
 APP = """
 from duly import Duly
 from duly.outbound.base import DestinationUnavailable

@@ -6,6 +6,7 @@ channel is declared, nothing of this is imported, and nothing is asked of the st
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -16,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from duly.core.durations import parse_duration
-from duly.core.hearing import planned
+from duly.core.hearing import misnamed, planned
 from duly.core.notices import REMINDERS, SEVERITIES, ChannelPlan, NotifyPlan, Rule
 from duly.core.quiet import time_of_day
 from duly.core.zones import zone as find_zone
@@ -47,6 +48,8 @@ class NotifyOptions(TypedDict, total=False):
     subjects: Sequence[str]
     severity: str
 
+
+_log = logging.getLogger("duly.notify")
 
 SHORTEST_GAP = timedelta(minutes=1)
 CONDITIONS = ("kinds", "owners", "subjects", "severity")
@@ -134,6 +137,28 @@ def plan_of(app: Duly) -> NotifyPlan:
     return planned(agreed, [*settings.rules, *(one for each in told for one in each.rules)])
 
 
+def rules_of(app: Duly) -> list[Rule]:
+    """Return the rules that somebody wrote down: in the settings, then in code."""
+    return [
+        *app.settings.notify.rules,
+        *(one for told in app.channels.values() for one in told.rules),
+    ]
+
+
+def doubts_of(app: Duly, *kinds: str) -> list[str]:
+    """Say of the kinds of rules, and of `kinds`, which no incident of Duly's own has, but one near.
+
+    Kinds of your own are allowed: what is near to nothing that is known is left alone.
+    """
+    from duly.core.why.incidents import KINDS
+
+    said = [kind for rule in rules_of(app) for kind in rule.kinds]
+    return [
+        f"no incident of Duly's own is of the kind {kind!r}; did you mean {near!r}?"
+        for kind, near in misnamed((*said, *kinds), KINDS).items()
+    ]
+
+
 def _check_names(app: Duly) -> None:
     for one in app.settings.notify.channels:
         if one.plan.name in app.channels:
@@ -167,6 +192,8 @@ def make_notifiers(app: Duly, boot: Callable[[], UUID]) -> list[Notifier]:
         return []
     from duly.outbound.notifier import Notifier
 
+    for doubt in doubts_of(app):
+        _log.warning("a rule of notify: %s", doubt)
     plan = notify_plan(told, app.settings.notify.rules)
     return [
         Notifier(

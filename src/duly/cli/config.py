@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from duly.app.notifying import doubts_of
 from duly.cli.display import show
 from duly.cli.session import app_options, find_app, output_option
 from duly.outbound.channels import make_channels
@@ -37,5 +38,7 @@ def check(app_spec: str | None, store: str | None) -> None:
     """Check the settings without starting anything."""
     app = find_app(app_spec, store)
     make_channels(app.settings, secrets=Secrets({}), now=app.clock.now)  # and every room before it
+    for doubt in doubts_of(app):
+        click.echo(f"warning: a rule of notify: {doubt}", err=True)
     told = f" with {len(app.tasks)} tasks, {len(app.definitions)} schedules" if app_spec else ""
     click.echo(f"the configuration is right{told}")

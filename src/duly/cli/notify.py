@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from duly.app import Duly
-from duly.app.notifying import plan_of
+from duly.app.notifying import doubts_of, plan_of, rules_of
 from duly.cli.display import show, show_json
 from duly.cli.faults import MISCONFIGURED, TEMPORARY, Fault
 from duly.cli.session import app_options, asynchronous, find_app, output_option
@@ -153,7 +153,9 @@ def _made(app: Duly, one: ConfiguredChannel) -> Channel:
 def show_notify(app_spec: str | None, store: str | None, output: str, **asked: str) -> None:
     """Show channels and rules; with --kind, who would hear of such an incident."""
     app = find_app(app_spec, store)
-    plan, rules = plan_of(app), _rules(app)
+    plan, rules = plan_of(app), rules_of(app)
+    for doubt in doubts_of(app, *filter(None, [asked["kind"]])):
+        click.echo(f"warning: {doubt}", err=True)
     rows = [_channel_row(one.plan, one.kind, one.leads_to) for one in app.settings.notify.channels]
     rows += [
         _channel_row(told.agreed, "code", type(told.channel).__qualname__)
@@ -161,13 +163,13 @@ def show_notify(app_spec: str | None, store: str | None, output: str, **asked: s
     ]
     if asked["kind"]:
         hearing = heard_by(plan, **asked)
+        empty = "nobody would hear of it" if rows else _ABSENT
         rows = [
             row | {"hears": _when(row, asked["severity"])}
             for row in rows
             if row["channel"] in hearing
         ]
         columns = {"CHANNEL": "channel", "LEADS TO": "leads_to", "WHEN": "hears"}
-        empty = "nobody would hear of it" if rows else _ABSENT
         return show(rows, columns, output, empty=empty)
     if output == "json":
         return show_json({"channels": rows, "rules": [_rule_row(one) for one in rules]})
@@ -176,14 +178,6 @@ def show_notify(app_spec: str | None, store: str | None, output: str, **asked: s
         click.echo()
         show([_rule_row(one) for one in rules], _RULES, output, empty="")
     return None
-
-
-def _rules(app: Duly) -> list[Rule]:
-    """Return the rules that somebody wrote down: in the settings, then in code."""
-    return [
-        *app.settings.notify.rules,
-        *(one for told in app.channels.values() for one in told.rules),
-    ]
 
 
 def _channel_row(plan: ChannelPlan, kind: str, leads_to: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ nothing of when.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from duly.core.notices import CHANNEL_DOWN, ChannelPlan, NotifyPlan, Rule, rank
@@ -21,6 +22,21 @@ def planned(channels: Sequence[ChannelPlan], rules: Sequence[Rule]) -> NotifyPla
     free = tuple(one.name for one in channels if one.name not in named)
     rest = (Rule(channels=free),) if rules and free else ()
     return NotifyPlan(channels=tuple(channels), rules=(*rules, *rest))
+
+
+def misnamed(kinds: Iterable[str], known: Collection[str]) -> dict[str, str]:
+    """Return the patterns that fit none of the known kinds and look like one, each with that one.
+
+    Kinds of users' own are nobody's mistake: what looks like none that is known is left alone.
+    """
+    families = {f"{kind.partition('.')[0]}.*" for kind in known}
+    found = {}
+    for pattern in kinds:
+        if any(fnmatchcase(kind, pattern) for kind in known):
+            continue
+        near = get_close_matches(pattern, sorted({*known, *families}), n=1, cutoff=0.8)
+        found.update(dict.fromkeys([pattern], near[0]) if near else {})
+    return found
 
 
 def heard_by(

@@ -48,6 +48,9 @@ _KINDS = {
     **dict.fromkeys(get_args(Kind), Cause.EXPECTATION_BREACHED),
 }
 
+KINDS = frozenset(_KINDS)
+"""The kinds of Duly's own incidents; users' code may open others."""
+
 _SEEN = {"run": "", "effect": "", "schedule": "", "breaker": WAITS, "queue": "queue:",
          "boot": "instance:"}  # fmt: skip
 """Keys of evidence that name things, and how those are asked about."""
