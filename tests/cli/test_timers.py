@@ -18,8 +18,9 @@ from click.testing import CliRunner, Result
 from duly.app import Duly
 from duly.cli.command import cli
 from duly.cli.faults import Fault, fault_of
+from duly.cli.timers import timers
 from duly.core.breakers import BreakerPolicy, Came, Report
-from duly.core.timers import read_timer
+from duly.core.timers import KEYS, read_timer
 from duly.stores.base import Store
 from tests.cli.prepared import BOOT, Prepared
 from tests.cli.typed import living
@@ -93,6 +94,22 @@ def test_the_query_of_a_url_is_shown_to_whoever_asks_for_the_call_alone(store: P
             "https://example.com/?k=secret:SHOP",
         )[1]
     )
+
+
+def test_every_key_of_a_file_is_an_option_too(store: Prepared) -> None:
+    known = {one.name for one in timers.commands["add"].params}
+    assert {*KEYS} - known == {"json"}, "whose option is kept apart from Python's module"
+    store.out(
+        "timers", "add", "pulse", "--every", "1h", "--base", "https://example.com",
+        "--path", "/x", "--max-age", "2h", "--kept-bytes", "100", "--idempotent",
+        "--method", "POST",
+    )  # fmt: skip
+    [row] = store.json("timers", "list")
+    call = row["call"]
+    assert (call["url"], call["kept_bytes"]) == ("https://example.com/x", 100)
+    assert call["idempotent"] is True
+    negative = ("timers", "add", "other", "--every", "1h", "--url", "https://example.com/")
+    assert "kept_bytes" in fault(store, *negative, "--kept-bytes", "-1")[1]
 
 
 def test_a_timer_whose_target_fails_says_since_when_and_why(store: Prepared) -> None:

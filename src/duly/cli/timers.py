@@ -129,12 +129,15 @@ _TEXTS = {
     "at": "Once, at an instant with an offset.",
     "tz": "The zone of the cron expression, and of what a template says.",
     "url": "Where to, whole; its path may hold {due} and its kind.",
+    "base": "Where to, in two parts: scheme and host, with --path.",
+    "path": "The path below --base; it may hold {due} and its kind.",
     "method": "GET (the default), HEAD, POST, PUT, PATCH, DELETE or OPTIONS.",
     "text": "A body, as it is.",
     "template": "A body with {due}, {window_start}, {window_end}, {schedule}, {run}.",
     "deadline": "How long the whole call may take; 30s, if not said.",
     "completion": "Wait so long for the target to say that what it started (202) is done.",
     "heartbeat": "How often it must show life until then.",
+    "max_age": "How old a missed occurrence may be that is caught up.",
     "catch_up": "skip, latest or all: what becomes of missed occurrences.",
     "overlap": "skip, queue_one, queue_all, cancel_running or allow.",
     "jitter": "Spread occurrences over so long.",
@@ -167,6 +170,12 @@ def _text_options(fn: Any) -> Any:
 )
 @click.option(
     "--threshold", type=click.IntRange(1, 1000), help="After how many failures in a row it opens."
+)
+@click.option("--kept-bytes", type=int, help="How much of an answer is kept.")
+@click.option(
+    "--idempotent/--not-idempotent",
+    default=None,
+    help="Whether the call may be made again when nobody knows what became of it.",
 )
 @click.option("--sign", multiple=True, metavar="secret:NAME", help="Sign it as a webhook.")
 @click.option("--owner", default=OWNER, show_default=True, help="Whose timer it is.")
@@ -222,7 +231,8 @@ def _described(name: str, given: Mapping[str, Any], app: Duly) -> Timer:
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             wrong.append(f"json: expected JSON: {error}")
     fields |= {key: list(given[key]) for key in ("expect", "sign") if given[key]}
-    fields |= {} if given["threshold"] is None else {"threshold": given["threshold"]}
+    numbers = ("threshold", "kept_bytes", "idempotent")
+    fields |= {key: given[key] for key in numbers if given[key] is not None}
     timer, faults = read_timer(name, fields, app.settings.calls.rules)
     wrong += [f"{key}: {told}" if key else told for key, told in faults]
     if timer is None or wrong:
