@@ -151,12 +151,21 @@ def test_keys_are_made_listed_and_revoked(shop: Path) -> None:
     assert code == 0 and looks_right(key) and key.startswith("duly_prod_")
     assert "only time" in made and "operator" in typed("keys", "list")[1]
     assert typed("keys", "create", "other", "--role", "viewer", "--expires", "90d")[0] == 0
+    twice = typed("keys", "create", "other", "--role", "viewer", "--expires", "2999-01-31")
+    assert twice[0] == 0 and "other good keys are called other too" in twice[1]
+    until = "2999-01-31T08:00:00+01:00"
+    assert typed("keys", "create", "late", "--role", "viewer", "--expires", until)[0] == 0
+    ends = {one["name"]: one["expires_at"] for one in msgspec.json.decode(
+        typed("keys", "list", "-o", "json")[1])}  # fmt: skip
+    assert ends["late"].startswith("2999-01-31T07:00:00")
     assert "is revoked" in typed("keys", "revoke", "ci", "--reason", "lost")[1]
     assert "revoked" in typed("keys", "list")[1]
     cases = [
         (("create", "x", "--role", "operater"), "did you mean 'operator'?"),
         (("create", "x", "--role", "viewer", "--scope", "task:t"), "did you mean 'tasks'?"),
         (("create", "x", "--role", "viewer", "--expires", "soon"), "--expires"),
+        (("create", "x", "--role", "viewer", "--expires", "2020-01-01"), "that is to come"),
+        (("create", "x", "--role", "viewer", "--expires", "2999-01-01T00:00"), "with an offset"),
         (("revoke", "othr", "--reason", "lost"), "did you mean 'other'?"),
     ]
     for words, told in cases:

@@ -6,7 +6,8 @@ hash. Revoking keeps the row: who called in the past stays known.
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -72,7 +73,11 @@ def keys() -> None:
     help="Only this room of the API, or one thing in it, such as tasks:mail_orders.",
 )
 @click.option("--tenant", default=HOUSE, show_default=True, help="Whose rows it sees.")
-@click.option("--expires", metavar="DURATION", help='How long it opens anything, such as "90d".')
+@click.option(
+    "--expires",
+    metavar="DURATION|INSTANT",
+    help='How long it opens anything, such as "90d", or until when: a date (UTC) or an instant.',
+)
 @click.option("--reason", default="", help="Why, for whoever asks later.")
 @click.option("--env", "environment", default="", help='A word in the key, such as "prod".')
 @app_options
@@ -93,10 +98,12 @@ async def create(
         scopes=check_scopes(scopes),
         made_by=person(),
     )
-    length = given["expires"] and parse_duration(given["expires"], what="--expires")
+    end = None if given["expires"] is None else read_end(given["expires"])
     async with opened(app, create=True):
-        if length:
-            key = msgspec.structs.replace(key, expires_at=await app.store.clock() + length)
+        now = await app.store.clock()
+        if end is not None:
+            key = msgspec.structs.replace(key, expires_at=_ahead(end, now))
+        same = [one for one in good_keys(await app.store.keys(), now) if one.name == key.name]
         told, subject = key_told(key), f"{key.name} ({key.id})"
         line: dict[str, Any] = {"by": key.made_by, "why": given["reason"], "asked": told}
         async with changing(app, "keys.make", subject, **line) as entry:
@@ -104,6 +111,32 @@ async def create(
             entry.after = told
     click.echo(text)
     click.echo("this is the only time it is shown; keep it where secrets are kept", err=True)
+    if same:
+        others = ", ".join(str(one.id) for one in same[:5])
+        warning = f"other good keys are called {key.name} too: {others}; revoke one by its id"
+        click.echo(f"warning: {warning}", err=True)
+
+
+def read_end(text: str) -> timedelta | datetime:
+    """Return how long a key opens anything, or until when; raises `InvalidValue`.
+
+    A date is its first moment in UTC.
+    """
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        if (at := datetime.fromisoformat(text)).tzinfo is not None:
+            return at.astimezone(UTC)
+    except ValueError:
+        return parse_duration(text, what="--expires")
+    raise InvalidValue.expected("--expires", "an instant with an offset, or a date", text)
+
+
+def _ahead(end: timedelta | datetime, now: datetime) -> datetime:
+    at = now + end if isinstance(end, timedelta) else end
+    if at <= now:
+        raise InvalidValue.expected("--expires", "an instant that is to come", at.isoformat())
+    return at
 
 
 @keys.command("list")
