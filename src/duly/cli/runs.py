@@ -54,6 +54,7 @@ def runs() -> None:
 @click.option("--state", type=click.Choice([one.value for one in RunState]))
 @click.option("--task", help="Runs of this task only.")
 @click.option("--schedule", help="Runs of this schedule only.")
+@click.option("--queue", help="Runs of this queue only.")
 @tenant_option
 @click.option("--before", type=click.UUID, help="Older than this run: the last id of a page.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
@@ -69,6 +70,7 @@ async def list_runs(
         state=RunState(state) if state else None,
         task=task,
         schedule=given["schedule"],
+        queue=given["queue"],
         tenant=whose(given["tenant"]),
         before=given["before"],
         limit=given["limit"],

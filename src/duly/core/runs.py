@@ -203,6 +203,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     state: RunState | None = None
     task: str | None = None
     schedule: str | None = None
+    queue: str | None = None  # that it was asked for in
     tenant: str | None = None  # None: of all; empty: of the house
     before: UUID | None = None
     limit: int = 50

@@ -135,6 +135,19 @@ async def test_bulk_counts_exactly_and_the_dry_run_changes_nothing(api: Caller) 
     assert (await api.call("POST", path, body=unbounded)).status == 422
 
 
+async def test_bulk_and_lists_go_by_queue_and_tenant(api: Caller) -> None:
+    for queue, tenant in (("slow", "acme"), ("slow", "zeta"), ("fast", "acme")):
+        body = {"args": {"a": 1}, "queue": queue, "tenant": tenant}
+        assert (await api.call("POST", "/api/v1/tasks/add/runs", body=body)).status == 202
+    listed = await api.call("GET", "/api/v1/runs?queue=slow", key="viewer")
+    assert [one["tenant"] for one in listed.body["items"]] == ["zeta", "acme"]
+    wanted = {"action": "cancel", "reason": "x", "dry_run": False}
+    cases = [({"queue": "slow", "tenant": "acme"}, 1), ({"tenant": "acme"}, 2), ({"queue": "x"}, 0)]
+    for where, matched in cases:
+        done = await api.call("POST", "/api/v1/runs/bulk", body={**wanted, **where})
+        assert (done.status, done.body["matched"]) == (200, matched)
+
+
 async def test_pages_hold_everything_once(api: Caller) -> None:
     ids = [(await add(api, f"k{n}")).body["id"] for n in range(7)]
     for limit in (1, 3, 7, 8):

@@ -134,7 +134,8 @@ async def test_a_key_outlives_its_pruned_run_only_if_that_succeeded(world: World
 
 
 async def test_listing_is_newest_first_and_filtered(world: World) -> None:
-    runs = [await world.enqueue(task=task) for task in ("t", "u", "t", "t")]
+    asked = (("t", "default"), ("u", "default"), ("t", "q"), ("t", "default"))
+    runs = [await world.enqueue(task=task, queue=queue) for task, queue in asked]
     cases = [
         (RunFilter(), runs[::-1]),
         (RunFilter(limit=2), runs[:1:-1]),
@@ -142,6 +143,8 @@ async def test_listing_is_newest_first_and_filtered(world: World) -> None:
         (RunFilter(task="u"), [runs[1]]),
         (RunFilter(state=RunState.RUNNING), []),
         (RunFilter(schedule="s"), []),
+        (RunFilter(queue="q"), [runs[2]]),
+        (RunFilter(queue="default", task="t"), [runs[3], runs[0]]),
         (RunFilter(state=RunState.READY, task="t", limit=1), [runs[3]]),
     ]
     for where, expected in cases:

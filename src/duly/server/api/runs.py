@@ -49,6 +49,8 @@ room = Room("runs")
 
 WALK = 500
 MOST_AT_ONCE = 10_000
+FILTERS = ("state", "task", "schedule", "queue", "tenant")
+"""By which runs are chosen of which many are changed at once."""
 
 
 class AttemptShown(BaseModel):
@@ -157,6 +159,7 @@ class RunQuery(Paging):
     state: RunState | None = None
     task: Named | None = None
     schedule: Named | None = None
+    queue: Named | None = None
     tenant: Tenant | None = None
 
 
@@ -169,6 +172,8 @@ class Bulk(Asked):
     state: RunState | None = None
     task: Named | None = None
     schedule: Named | None = None
+    queue: Named | None = None
+    tenant: Tenant | None = None
     expected: Annotated[Count, Field(ge=0)] | None = Field(
         default=None, description="Do nothing when another number of runs matches."
     )
@@ -197,6 +202,7 @@ async def list_runs(desk: AtDesk, where: Annotated[RunQuery, Query()]) -> Page[R
             state=where.state,
             task=where.task,
             schedule=where.schedule,
+            queue=where.queue,
             tenant=None if where.tenant is None else on_rows(where.tenant),
             before=run_of(where.cursor),
             limit=where.limit + 1,
@@ -208,8 +214,8 @@ async def list_runs(desk: AtDesk, where: Annotated[RunQuery, Query()]) -> Page[R
 @room.post("/bulk", Right.OPERATE, summary="Cancel or retry many runs", problems=(409,))
 async def change_many(desk: AtDesk, wanted: Bulk) -> BulkDone:
     """Cancel or retry every run that matches now; the dry run says how many that are."""
-    if wanted.state is wanted.task is wanted.schedule is None:
-        raise InvalidValue("expected at least one of state, task and schedule")
+    if all(getattr(wanted, name) is None for name in FILTERS):
+        raise InvalidValue(f"expected at least one of {', '.join(FILTERS)}")
     found = [one async for one in _matching(desk, wanted)]
     if wanted.expected is not None and len(found) != wanted.expected:
         told = {"expected": f"{wanted.expected} runs", "got": f"{len(found)}"}
@@ -237,6 +243,8 @@ async def _matching(desk: AtDesk, wanted: Bulk) -> AsyncIterator[RunView]:
             state=wanted.state,
             task=wanted.task,
             schedule=wanted.schedule,
+            queue=wanted.queue,
+            tenant=None if wanted.tenant is None else on_rows(wanted.tenant),
             before=before,
             limit=WALK,
         )

@@ -362,6 +362,7 @@ class RunVerbs:
                 where.state in (None, self.t.state_of(run))
                 and where.task in (None, asked.task)
                 and where.schedule in (None, asked.schedule)
+                and where.queue in (None, asked.queue)
                 and where.tenant in (None, asked.tenant)
                 and (where.before is None or run < where.before)
             ):

@@ -34,6 +34,7 @@ class ReadVerbs(Ground):
             where.limit,
             where.state,
             where.tenant,
+            where.queue,
         )
         return [_view(row) for row in rows]
 
@@ -145,6 +146,7 @@ RUNS = f"""
 select {_SHOWN} from duly_run r {_PLACES} {_PROGRESS}
 where ($1::text is null or r.task = $1) and {{schedule}} and {{tenant}}
   and ($3::uuid is null or r.id < $3) and ($5::text is null or p.state = $5)
+  and ($7::text is null or r.queue = $7)
 order by r.id desc limit $4
 """
 

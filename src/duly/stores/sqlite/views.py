@@ -70,8 +70,8 @@ def run_views(tx: Tx, where: RunFilter) -> list[RunView]:
             tests.append(_RARE[place])
         if place in (Place.LATER, Place.ENDED):
             values.append(where.state.value)
-    filters = {"task": where.task, "schedule": where.schedule, "tenant": where.tenant}
-    for column, wanted in filters.items():
+    for column in ("task", "schedule", "queue", "tenant"):
+        wanted = getattr(where, column)
         if wanted is not None:
             tests.append(f"r.{column} = ?")
             values.append(wanted)
