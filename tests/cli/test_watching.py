@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from duly import Duly
+from duly.cli.serving import _serve_and_watch, _server, listen
 from tests.cli.test_serving import DULY, SHOP, typed
 
 pytestmark = pytest.mark.slow
@@ -80,6 +83,21 @@ class Process:
         self.process.send_signal(number)
         self.said.append(self.process.communicate(timeout=30)[1])
         return self.process.returncode
+
+
+def test_a_look_that_gives_up_stops_the_server_with_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Duly(f"sqlite:///{tmp_path / 'duly.db'}")
+
+    async def gives_up() -> int:
+        return 70
+
+    async def serve() -> int:
+        monkeypatch.setattr(app, "watch", gives_up)
+        return await _serve_and_watch(app, _server(app), listen("127.0.0.1", 0))
+
+    assert asyncio.run(serve()) == 70
 
 
 def test_when_the_last_worker_is_killed_the_server_tells_once(notices: SimpleQueue[Any]) -> None:

@@ -89,7 +89,27 @@ async def test_what_is_refused_says_what_was_expected_and_the_nearest(api: Calle
         ("POST", RUNS, {"args": {"a": 1}, "delay": "soon"}, 422, {"got": "'soon'"}),
         ("GET", "/api/v1/runs?stat=ready", None, 422, {"got": "'stat'", "nearest": "state"}),
         ("GET", "/api/v1/runs?state=fialed", None, 422, {"got": "'fialed'", "nearest": "failed"}),
-        ("GET", "/api/v1/runs?limit=0", None, 422, {"got": "'0'"}),
+        (
+            "GET",
+            "/api/v1/runs?limit=0",
+            None,
+            422,
+            {"got": "'0'", "expected": "a number greater than or equal to 1"},
+        ),
+        (
+            "POST",
+            BULK,
+            {"action": "cancel", "dry_run": 1, "reason": "x"},
+            422,
+            {"expected": "a valid boolean"},
+        ),
+        (
+            "POST",
+            BULK,
+            {"action": "cancel", "dry_run": True, "reason": ""},
+            422,
+            {"expected": "at least 1 character"},
+        ),
         ("PUT", TIMER, {"ownr": "x"}, 422, {"got": "'ownr'", "nearest": "owner"}),
         ("PUT", TIMER, {"docment": 1, "reason": "x"}, 422, {"got": "'docment'"}),
         (

@@ -21,6 +21,12 @@ Told = dict[str, str]
 """One thing that is wrong: where, expected, got, and nearest where something is near."""
 
 _LEAD = re.compile(r"^(?:Value error, )?(?:(?:Input|String|List|Value|Data)\w* should )?(?:be )?")
+_LEADS = {
+    "have ": "",
+    "match pattern": "text that matches",
+    "greater than": "a number greater than",
+    "less than": "a number less than",
+}
 _QUOTED = re.compile(r"'([^']*)'")
 _MOST_NAMES = 12
 
@@ -44,8 +50,16 @@ def _trouble(one: Mapping[str, Any], route: object) -> Told:
             values = _QUOTED.findall(str(one.get("ctx", {}).get("expected", "")))
             told |= {"expected": _one_of("a value", values), "got": brief(one.get("input"))}
             return told | _near(str(one.get("input")), values)
-    said = _LEAD.sub("", one_line(one["msg"]), count=1)
-    return told | {"expected": said, "got": brief(one.get("input"))}
+    return told | {"expected": _said(one_line(one["msg"])), "got": brief(one.get("input"))}
+
+
+def _said(message: str) -> str:
+    """Return what was expected, as a thing: `a number less than 5`, not `Input should be …`."""
+    said = _LEAD.sub("", message, count=1)
+    for lead, ours in _LEADS.items():
+        if said.startswith(lead):
+            return ours + said.removeprefix(lead)
+    return said
 
 
 def _wanted(loc: Sequence[str | int]) -> str:
