@@ -1,9 +1,9 @@
 """`python -m chaos.page [--check]`: the page of reliability, made from the results that are kept.
 
 One line for each kind of fault and store, from the JSON files in `chaos/results/`, with the command
-that takes it again, and one for each planted bug, from `simulation/results/`; the text around them is
-`chaos/page.md`. What could not be tried on a store is listed with its reason. `--check` changes nothing and fails when the page is not what the results
-say.
+that takes it again, and one for each planted bug, from `simulation/results/`; the text around them
+is `chaos/page.md`. What could not be tried on a store is listed with its reason. `--check` changes
+nothing and fails when the page is not what the results say.
 """
 
 from __future__ import annotations
@@ -135,10 +135,10 @@ def short_of_deaths(results: Sequence[Report]) -> list[str]:
 
 CAMPAIGN, HUNTS = "campaign.json", "hunts.json"
 IN_WORLDS = (
-    "The campaign that is kept lived through {worlds} worlds at {commit}: {hours:.0f} virtual hours, "
-    "{attempts:,} attempts, {faults:,} faults drawn, {broken} promises broken. What must have come "
-    "about in so many worlds, a takeover by each proof, a stale write refused, a receipt that came "
-    "late, each policy of overlap, did: {met} of {met}."
+    "The campaign that is kept lived through {worlds} worlds at {commit}: {hours:.0f} virtual "
+    "hours, {attempts:,} attempts, {faults:,} faults drawn, {broken} promises broken. What must "
+    "have come about in so many worlds, a takeover by each proof, a stale write refused, a receipt "
+    "that came late, each policy of overlap, did: {met} of {met}."
 )
 DRAWN = ("kill", "pause", "verb lost", "answer lost", "late verb landed", "store away", "hint lost")
 

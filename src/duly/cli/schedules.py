@@ -110,7 +110,8 @@ def schedule_row(row: ScheduleRow, health: Health | None = None) -> dict[str, An
 
 def shown_alone(row: dict[str, Any]) -> dict[str, Any]:
     """Return a schedule as a table shows it: what is not there is left out."""
-    health = {_BESIDE.get(key, key): value for key, value in (row["health"] or {}).items()}
+    known: dict[str, Any] = row["health"] or {}
+    health = {_BESIDE.get(key, key): value for key, value in known.items()}
     flat = {key: value for key, value in row.items() if key != "health"} | health
     return {key: value for key, value in flat.items() if value not in (None, "")}
 
