@@ -51,13 +51,13 @@ async def try_it(place: Place, scale: Scale) -> Report:
 
 
 async def _live(trial: Trial, callee: Callee, *, lasting_s: float) -> None:
-    held = breaker_of_schedule(HELD)
-    await _move(trial, held, BreakerVerb.FORCE_OPEN, "they are moving house")
     start = datetime.now(UTC) + timedelta(seconds=AHEAD_S * len(NAMES))
     span = Span(start, start + timedelta(seconds=lasting_s), EVERY)
     for name in NAMES:
         more = {"headers": {"X-Token": "secret:NOBODY_HAS_IT"}} if name == OURS else {}
         await set_timer(trial.client, callee, name, span, **more)
+    held = breaker_of_schedule(HELD)  # there with its timer, and held before that is due
+    await _move(trial, held, BreakerVerb.FORCE_OPEN, "they are moving house")
     for name in CHANGED:
         trial.struck()
         await _opened(trial, name)
