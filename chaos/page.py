@@ -136,11 +136,12 @@ def short_of_deaths(results: Sequence[Report]) -> list[str]:
 CAMPAIGN, HUNTS = "campaign.json", "hunts.json"
 IN_WORLDS = (
     "The campaign that is kept lived through {worlds} worlds at {commit}: {hours:.0f} virtual "
-    "hours, {attempts:,} attempts, {faults:,} faults drawn, {broken} promises broken. What must "
-    "have come about in so many worlds, a takeover by each proof, a stale write refused, a receipt "
-    "that came late, each policy of overlap, did: {met} of {met}."
+    "hours, {attempts:,} attempts, {faults:,} kills, pauses, restarts, lost and late words; "
+    "{broken} promises broken. What must have come about in so many worlds, a takeover by each "
+    "proof, a stale write refused, a receipt that came late, each policy of overlap, did: {met} of "
+    "{met}."
 )
-DRAWN = ("kill", "pause", "verb lost", "answer lost", "late verb landed", "store away", "hint lost")
+DRAWN = ("kill", "pause", "verb lost", "answer lost", "late verb landed", "store restarted")
 
 
 def worlds(name: str, folder: Path = SIMULATED) -> Results:
