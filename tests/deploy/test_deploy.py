@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from duly import Duly
@@ -197,7 +198,9 @@ def test_every_command_is_one_of_the_command_line() -> None:
         command: Any = cli
         while hasattr(command, "commands"):
             command, words = command.commands[words[0]], words[1:]
-        context = command.make_context("duly", list(words), resilient_parsing=True)
+        # As `duly` calls it: what a command is asked first decides what its help is called.
+        above = click.Context(cli, info_name="duly", **cli.context_settings)
+        context = command.make_context("duly", list(words), parent=above, resilient_parsing=True)
         assert context.params
 
 

@@ -336,6 +336,7 @@ async def storm(trial: Trial, target: Target) -> None:
     sent = [trial.new_run("deliver", port=target.port, number=n) for n in range(DELIVERIES)]
     await trial.client.enqueue([*works, *sent])
     await trial.client.pause("held", by="ann", reason="a try")
+    paused = await trial.store.clock()
     for _ in range(KILLS):
         busy = await until(trial.journal.at_work, within_s=60, what="somebody at work")
         victims = [one for one in trial.fleet.living if one.name in busy]
@@ -343,9 +344,15 @@ async def storm(trial: Trial, target: Target) -> None:
             trial.fleet.kill(victims[0])
         trial.fleet.start()
         await trial.all_joined()
+    await until_it(lambda: _is_past(trial, paused), within_s=30, what="held to be due")
     await trial.client.resume("held", by="ann")
     long = await trial.ask("work", ms=20_000)
     await trial.client.cancel(long.id, by="ann", reason="enough")
+
+
+async def _is_past(trial: Trial, then: datetime) -> bool:
+    """Whether a schedule of each second was due since."""
+    return await trial.store.clock() > then + timedelta(seconds=2)
 
 
 async def settled(trial: Trial) -> None:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -45,14 +46,22 @@ Pooled = Callable[[str, str], str]
 
 
 @pytest.fixture
-def pooled(server: Server, tmp_path: Path) -> Iterator[Pooled]:
+def folder() -> Iterator[Path]:
+    """A folder that the user of the pooler reaches."""
+    with tempfile.TemporaryDirectory(prefix="duly-pooler-") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+@pytest.fixture
+def pooled(server: Server, folder: Path) -> Iterator[Pooled]:
     """Put a pooler before a new database; return the address through it."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(mode: str, more: str = "") -> str:
         database = urlsplit(server.fresh_database()).path[1:]
-        started.append(_pgbouncer(server, tmp_path, database, mode, more))
-        return f"postgresql://postgres@/{database}?host={tmp_path}&port={_port(tmp_path)}"
+        started.append(_pgbouncer(server, folder, database, mode, more))
+        return f"postgresql://postgres@/{database}?host={folder}&port={_port(folder)}"
 
     yield start
     for one in started:
@@ -80,8 +89,6 @@ def _pgbouncer(
     )
     as_user = ()
     if os.geteuid() == 0:  # it refuses to be root
-        for one in (folder, *folder.parents[:2]):
-            one.chmod(0o777 if one == folder else 0o755)
         as_user = ("setpriv", "--reuid=nobody", "--clear-groups")
     libraries = {"LD_LIBRARY_PATH": ":".join(map(str, (FETCHED / "usr/lib").glob("*-linux-gnu")))}
     with folder.joinpath("pgbouncer.log").open("wb") as log:
