@@ -186,7 +186,8 @@ async def test_a_target_that_is_gone_or_changed_is_called_no_more_until_it_is_pr
         assert (await it.view(held_back)).state is RunState.SUCCEEDED
         assert await it.hand.store.breakers(BreakerFilter(broken=True)) == []
         well = await it.health("t")
-        assert not well.ill and well.last_failed_at == ill.last_failed_at
+        assert (well.state, well.failure_count) == (BreakerState.CLOSED, 0)
+        assert well.last_failed_at == ill.last_failed_at
         assert well.failing_since is well.next_probe_at is None
 
 

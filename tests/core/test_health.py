@@ -76,7 +76,7 @@ def test_arguments_that_fit_their_task_no_more_ask_no_breaker() -> None:
 
 def test_what_nothing_is_known_against_is_well() -> None:
     stands = health_of("smtp", None)
-    assert stands == Health(breaker="smtp") and not stands.ill
+    assert stands == Health(breaker="smtp", state=BreakerState.CLOSED, failure_count=0)
 
 
 def test_a_broken_target_says_since_when_why_and_when_it_is_tried_again() -> None:
@@ -92,7 +92,7 @@ def test_a_broken_target_says_since_when_why_and_when_it_is_tried_again() -> Non
         probe_at=AT.replace(hour=1),
     )
     stands = health_of("smtp", row)
-    assert stands.ill and msgspec.structs.asdict(stands) == {
+    assert msgspec.structs.asdict(stands) == {
         "breaker": "smtp",
         "state": BreakerState.OPEN,
         "failure_count": 5,
@@ -108,4 +108,4 @@ def test_a_broken_target_says_since_when_why_and_when_it_is_tried_again() -> Non
 
 def test_failures_that_count_are_told_before_they_open_anything() -> None:
     stands = health_of("smtp", BreakerRow(name="smtp", changed_at=AT, failures=1))
-    assert stands.ill and stands.state is BreakerState.CLOSED
+    assert (stands.state, stands.failure_count) == (BreakerState.CLOSED, 1)

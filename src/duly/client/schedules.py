@@ -51,7 +51,7 @@ class ScheduleVerbs(RunVerbs):
         return await self._store.schedules(where)
 
     async def health(self, rows: Iterable[ScheduleRow]) -> dict[str, Health]:
-        """Return how the target of each schedule stands, by name; one statement for all.
+        """Return how the target of each schedule stands, by name; one statement for all, or none.
 
         A schedule whose task has no breaker is not there.
         """
@@ -60,8 +60,10 @@ class ScheduleVerbs(RunVerbs):
             for one in rows
             if (name := breaker_before(one.definition, self._tasks.get(one.definition.task)))
         }
+        if not before:
+            return {}
         names = tuple(sorted(set(before.values())))
-        where = BreakerFilter(names=names, limit=max(1, len(names)))
+        where = BreakerFilter(names=names, limit=len(names))
         known = {one.name: one for one in await self._store.breakers(where)}
         return {one: health_of(name, known.get(name)) for one, name in before.items()}
 

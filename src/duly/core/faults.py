@@ -116,6 +116,18 @@ FAULTS: Mapping[Fault, FaultRow] = {
     ),
 }
 
+
+def words_of(said: str, otherwise: str | None = None) -> str:
+    """Return what people read for a fault that a row says; a word of newer code is left as it is.
+
+    With `otherwise`, that stands for such a word, and for none.
+    """
+    row = FAULTS.get(Fault(said)) if said in FAULTS else None
+    if row is not None:
+        return row.words
+    return said if otherwise is None else otherwise
+
+
 _KINDS: Mapping[str, Fault] = {
     "builtins.ConnectionRefusedError": Fault.CONNECTION_REFUSED,
     "builtins.TimeoutError": Fault.TIMED_OUT,

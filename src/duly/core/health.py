@@ -13,7 +13,7 @@ import msgspec
 
 from duly.core.breakers import Breaker, BreakerRow, breaker_for, breaker_of_schedule
 from duly.core.calls import breaker_of
-from duly.core.faults import FAULTS, Fault
+from duly.core.faults import words_of
 from duly.core.schedules import Definition
 from duly.core.states import BreakerState
 from duly.core.tasks import Task
@@ -37,11 +37,6 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""
     failing_since: datetime | None = None
     next_probe_at: datetime | None = None
-
-    @property
-    def ill(self) -> bool:
-        """Whether a failure counts against it now."""
-        return self.state is not BreakerState.CLOSED or self.failure_count > 0
 
 
 def breaker_before(definition: Definition, task: Task | None) -> str | None:
@@ -85,14 +80,13 @@ def health_of(name: str, row: BreakerRow | None) -> Health:
     """Say how a target stands of which a breaker knows `row`; None: nothing is known against it."""
     if row is None:
         return Health(breaker=name)
-    known = row.fault in FAULTS
     return Health(
         breaker=name,
         state=row.state,
         failure_count=row.failures,
         last_failed_at=row.failed_at,
         last_error=row.error,
-        fault=Fault(row.fault).words if known else row.fault,
+        fault=words_of(row.fault),
         failing_since=row.opened_at,
         next_probe_at=row.probe_at,
     )

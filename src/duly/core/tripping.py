@@ -44,7 +44,7 @@ from duly.core.breakers import (
     Report,
     schedule_of_breaker,
 )
-from duly.core.faults import FAULTS, Fault
+from duly.core.faults import words_of
 from duly.core.fleet import Incident
 from duly.core.runs import Answer
 from duly.core.spoken import length_text
@@ -412,7 +412,7 @@ def _blame(report: Report, now: datetime) -> dict[str, object]:
 
 
 def _told(report: Report) -> str:
-    word = FAULTS[Fault(report.fault)].words if report.fault in FAULTS else report.fault
+    word = words_of(report.fault)
     return one_line(": ".join(one for one in (word, report.error) if one) or "no message", SHOWN)
 
 

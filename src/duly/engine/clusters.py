@@ -90,6 +90,16 @@ def was_told(known: Iterable[Incident], name: str, last: Instance) -> bool:
     )
 
 
+def left_by(last: Instance) -> dict[str, str]:
+    """Return the evidence that the last instance of something leaves behind."""
+    return {
+        "instance": last.name,
+        "boot": str(last.boot),
+        "seen": seen_at(last).isoformat(),
+        "reason": last.reason or "",
+    }
+
+
 def _incident(name: str, last: Instance) -> Incident:
     how = "left by itself" if last.state is InstanceState.GONE else "died"
     return Incident(
@@ -99,10 +109,7 @@ def _incident(name: str, last: Instance) -> Incident:
         summary=f"nobody of the cluster {name} is there any more: the last one {how}",
         evidence={
             "cluster": name,
-            "instance": last.name,
-            "boot": str(last.boot),
-            "seen": seen_at(last).isoformat(),
-            "reason": last.reason or "",
+            **left_by(last),
             "what helps": f"start a worker there: DULY_CLUSTER={name} duly worker",
         },
     )

@@ -19,7 +19,7 @@ from duly import events
 from duly.core.fleet import Incident, Instance, InstanceState
 from duly.engine.almanac import Almanac
 from duly.engine.caretaking import open_incident
-from duly.engine.clusters import Clusters, is_told, seen_at, was_told
+from duly.engine.clusters import Clusters, is_told, left_by, seen_at, was_told
 from duly.engine.looks import Looks, Post
 from duly.engine.plan import Plan
 from duly.engine.ports import Ports
@@ -163,11 +163,5 @@ def _incident(last: Instance) -> Incident:
         subject=FLEET,
         severity="critical",
         summary=f"no worker is there any more: the last one, {last.name}, {how}",
-        evidence={
-            "instance": last.name,
-            "boot": str(last.boot),
-            "seen": seen_at(last).isoformat(),
-            "reason": last.reason or "",
-            "what helps": "start a worker: duly worker",
-        },
+        evidence={**left_by(last), "what helps": "start a worker: duly worker"},
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from duly.core.breakers import BreakerLine, BreakerRow, schedule_of_breaker
-from duly.core.faults import FAULTS, Fault
+from duly.core.faults import words_of
 from duly.core.runs import RunView
 from duly.core.states import BreakerState
 from duly.core.tripping import US
@@ -101,7 +101,7 @@ def _probe(row: BreakerRow, fleet: Fleet) -> str:
 def _after(row: BreakerRow) -> str:
     if not row.failures:
         return ""
-    word = FAULTS[Fault(row.fault)].words if row.fault in FAULTS else "failures"
+    word = words_of(row.fault, "failures")
     answer = f" {row.answer}" if row.answer else ""
     last = f", last{answer} from {row.endpoint}" if row.endpoint else ""
     return f" after {row.failures} × {word}{last}"
